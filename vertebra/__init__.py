@@ -1,0 +1,78 @@
+"""Vertebra: agents as explicit state graphs with a deterministic spine.
+
+The names below load when they are used, so that importing the package stays light.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vertebra.types import END, START
+
+if TYPE_CHECKING:
+    from vertebra.checkpointers import open_checkpointer
+    from vertebra.errors import VertebraError
+    from vertebra.graphs import Append, Graph
+    from vertebra.nodes import Context, Question, Retry, effect, human, llm, transition
+    from vertebra.runtime import App, http_client
+    from vertebra.types import Finding, Interrupt, Run, Usage
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "App": "vertebra.runtime",
+    "Append": "vertebra.graphs",
+    "Context": "vertebra.nodes",
+    "Finding": "vertebra.types",
+    "Graph": "vertebra.graphs",
+    "Interrupt": "vertebra.types",
+    "Question": "vertebra.nodes",
+    "Retry": "vertebra.nodes",
+    "Run": "vertebra.types",
+    "Usage": "vertebra.types",
+    "VertebraError": "vertebra.errors",
+    "effect": "vertebra.nodes",
+    "http_client": "vertebra.runtime",
+    "human": "vertebra.nodes",
+    "llm": "vertebra.nodes",
+    "open_checkpointer": "vertebra.checkpointers",
+    "transition": "vertebra.nodes",
+}
+
+__all__ = [
+    "END",
+    "START",
+    "App",
+    "Append",
+    "Context",
+    "Finding",
+    "Graph",
+    "Interrupt",
+    "Question",
+    "Retry",
+    "Run",
+    "Usage",
+    "VertebraError",
+    "__version__",
+    "effect",
+    "http_client",
+    "human",
+    "llm",
+    "open_checkpointer",
+    "transition",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'vertebra' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

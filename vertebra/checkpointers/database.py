@@ -1,0 +1,276 @@
+"""The one place where a database is spoken to: transactions over SQLite and Postgres.
+
+Statements are written once, synchronously, as functions of a ``Tx``; ``run`` executes such a function
+in a transaction on the database's own threads, ``run_sync`` on the caller's. Nothing here belongs to
+an event loop, so one open store serves any loop and any thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+from vertebra.checkpointers.url import StoreUrl, redacted
+from vertebra.errors import MissingExtra, StoreCorrupt, StoreUnavailable
+
+T = TypeVar("T")
+Row = Sequence[Any]
+
+BUSY_TIMEOUT_S = 30.0
+POOL_SIZE = 4
+CONNECT_TIMEOUT_S = 10.0
+
+
+class Tx(Protocol):
+    """One open transaction. Statements take ``?`` for each argument on every backend."""
+
+    def execute(self, sql: str, *args: Any) -> int:
+        """Run a statement; the number of rows it touched."""
+
+    def one(self, sql: str, *args: Any) -> Row | None: ...
+
+    def all(self, sql: str, *args: Any) -> list[Row]: ...
+
+    def now(self) -> float:
+        """The time by the database's clock, Unix seconds."""
+
+    def lock(self, name: str) -> None:
+        """Serialise with other transactions that lock the same name, until this one ends."""
+
+
+class Database(Protocol):
+    """Transactions, from async or sync code."""
+
+    backend: str
+
+    async def run(self, work: Callable[[Tx], T]) -> T: ...
+
+    def run_sync(self, work: Callable[[Tx], T]) -> T: ...
+
+    def close(self) -> None: ...
+
+
+class SqliteDatabase:
+    """One connection to one file, used by one thread at a time.
+
+    Async callers queue for a thread of the database's own; in memory there is nothing to wait for,
+    so they run at once.
+    """
+
+    backend = "sqlite"
+
+    def __init__(self, url: StoreUrl) -> None:
+        self._url = url
+        self._lock = threading.RLock()
+        self._executor = None if url.backend == "memory" else ThreadPoolExecutor(1, "vertebra-sqlite")
+        with _sqlite_errors(url):
+            self._connection = connect_sqlite(url)
+
+    async def run(self, work: Callable[[Tx], T]) -> T:
+        if self._executor is None:
+            return self.run_sync(work)
+        # Shielded: a cancelled caller must not leave a transaction half way, nor its result unknown.
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._executor, self.run_sync, work))
+
+    def run_sync(self, work: Callable[[Tx], T]) -> T:
+        with self._lock, _sqlite_errors(self._url):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                result = work(_SqliteTx(self._connection))
+            except BaseException:
+                self._connection.rollback()
+                raise
+            self._connection.commit()
+            return result
+
+    def close(self) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(wait=True)
+        with self._lock:
+            self._connection.close()
+
+
+def connect_sqlite(url: StoreUrl) -> sqlite3.Connection:
+    """A connection in WAL mode, synced as the URL's durability asks."""
+    target = ":memory:" if url.backend == "memory" else url.path
+    connection = sqlite3.connect(
+        target, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
+    try:
+        if url.backend == "sqlite":
+            _retry_while_locked(lambda: connection.execute("PRAGMA journal_mode=WAL"))
+            connection.execute(f"PRAGMA synchronous={'FULL' if url.durability == 'power' else 'NORMAL'}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _retry_while_locked(action: Callable[[], Any]) -> None:
+    """Changing the journal mode ignores the busy timeout: several processes may open a new file at once."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            action()
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(0.005, 0.05))
+
+
+class _SqliteTx:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def execute(self, sql: str, *args: Any) -> int:
+        return self._connection.execute(sql, args).rowcount
+
+    def one(self, sql: str, *args: Any) -> Row | None:
+        row: Row | None = self._connection.execute(sql, args).fetchone()
+        return row
+
+    def all(self, sql: str, *args: Any) -> list[Row]:
+        return self._connection.execute(sql, args).fetchall()
+
+    def now(self) -> float:
+        # Milliseconds since the Julian epoch; SQLite before 3.42 has no subsecond unixepoch().
+        row = self._connection.execute("SELECT (julianday('now') - 2440587.5) * 86400.0").fetchone()
+        return float(row[0])
+
+    def lock(self, name: str) -> None:
+        """BEGIN IMMEDIATE has already made this the only writer."""
+
+
+@contextmanager
+def _sqlite_errors(url: StoreUrl) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise StoreUnavailable(
+            f"SQLite file {url.path!r}: {error}.", remedy=_sqlite_remedy(str(error)), path=url.path
+        ) from error
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+            raise
+        raise StoreCorrupt(f"SQLite file {url.path!r} cannot be read: {error}.", path=url.path) from error
+
+
+def _sqlite_remedy(message: str) -> str:
+    if "full" in message:
+        return "free disk space, then resume the thread."
+    if "readonly" in message or "read-only" in message:
+        return "make the file and its folder writable, then resume the thread."
+    if "locked" in message:
+        return "another process holds the file for long; stop it, or share threads through Postgres."
+    return "check that the folder exists and can be written, then resume the thread."
+
+
+class PostgresDatabase:
+    """A small pool of connections, each used by one thread of the database's own."""
+
+    backend = "postgresql"
+
+    def __init__(self, url: StoreUrl) -> None:
+        self._url = url
+        self._executor = ThreadPoolExecutor(POOL_SIZE, "vertebra-postgres")
+        with _postgres_errors(url):
+            self.pool = open_pool(url)
+
+    async def run(self, work: Callable[[Tx], T]) -> T:
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._executor, self.run_sync, work))
+
+    def run_sync(self, work: Callable[[Tx], T]) -> T:
+        with _postgres_errors(self._url), self.pool.connection() as connection, connection.transaction():
+            return work(_PostgresTx(connection))
+
+    def close(self) -> None:
+        self._executor.shutdown(wait=True)
+        self.pool.close()
+
+
+def open_pool(url: StoreUrl, **kwargs: Any) -> Any:
+    """A psycopg pool that has proved that it can connect. Raises ``MissingExtra`` without the driver."""
+    try:
+        from psycopg_pool import ConnectionPool
+    except ImportError as error:
+        raise MissingExtra(
+            "PostgreSQL needs its driver.", remedy="pip install 'vertebra[postgres]'", extra="postgres"
+        ) from error
+
+    def configure(connection: Any) -> None:
+        connection.autocommit = True
+        if url.durability == "process":
+            connection.execute("SET synchronous_commit TO off")
+
+    pool = ConnectionPool(
+        url.dsn,
+        min_size=1,
+        max_size=POOL_SIZE,
+        kwargs=kwargs,
+        configure=configure,
+        check=ConnectionPool.check_connection,
+        timeout=CONNECT_TIMEOUT_S,
+        open=False,
+    )
+    try:
+        pool.open(wait=True, timeout=CONNECT_TIMEOUT_S)
+    except BaseException:
+        pool.close()
+        raise
+    return pool
+
+
+class _PostgresTx:
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def execute(self, sql: str, *args: Any) -> int:
+        return int(self._connection.execute(sql.replace("?", "%s"), args).rowcount)
+
+    def one(self, sql: str, *args: Any) -> Row | None:
+        row: Row | None = self._connection.execute(sql.replace("?", "%s"), args).fetchone()
+        return row
+
+    def all(self, sql: str, *args: Any) -> list[Row]:
+        rows: list[Row] = self._connection.execute(sql.replace("?", "%s"), args).fetchall()
+        return rows
+
+    def now(self) -> float:
+        row = self.one("SELECT extract(epoch FROM clock_timestamp())")
+        return float(row[0]) if row else time.time()
+
+    def lock(self, name: str) -> None:
+        self.one("SELECT pg_advisory_xact_lock(hashtextextended(?, 8461))", name)
+
+
+@contextmanager
+def _postgres_errors(url: StoreUrl) -> Iterator[None]:
+    import psycopg
+    from psycopg_pool import PoolTimeout
+
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+        detail = redacted(str(error).strip().replace("\n", " "))
+        raise StoreUnavailable(f"PostgreSQL at {url}: {detail}.") from error
+
+
+def open_database(url: StoreUrl) -> Database:
+    """Open what the URL names; raises ``StoreUnavailable``, ``StoreCorrupt`` or ``MissingExtra``."""
+    if url.backend == "postgresql":
+        try:
+            import psycopg  # noqa: F401
+        except ImportError as error:
+            raise MissingExtra(
+                "PostgreSQL needs its driver.", remedy="pip install 'vertebra[postgres]'", extra="postgres"
+            ) from error
+        return PostgresDatabase(url)
+    return SqliteDatabase(url)

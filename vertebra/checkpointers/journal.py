@@ -1,0 +1,250 @@
+"""The journal: each call recorded once, answered from the record ever after."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from vertebra.checkpointers.database import Database, Row, Tx
+from vertebra.types import Attempt, CallKey, CallRecord, RecordedAnswer, VisitRecord
+
+Kept = frozenset[tuple[str, int]]
+
+_COLUMNS = (
+    "thread, visit, request_hash, epoch, ordinal, run_id, node, step, kind, endpoint, model, status, request, "
+    "sequence, answer_status, answer_headers, answer_body, input_tokens, output_tokens, started_at, finished_at, "
+    "sends, lost, replays, attempts"
+)
+_BY_KEY = "thread = ? AND visit = ? AND request_hash = ? AND epoch = ? AND ordinal = ?"
+
+
+class Journal:
+    """Calls, recorded values, sampling epochs and visits of threads, in one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def begin(self, call: CallRecord) -> CallRecord:
+        return await self._database.run(lambda tx: _begin(tx, call))
+
+    async def sent(self, key: CallKey, attempt: Attempt, *, again: bool) -> None:
+        await self._database.run(lambda tx: _sent(tx, key, attempt, again))
+
+    async def complete(self, key: CallKey, answer: RecordedAnswer, finished_at: float) -> RecordedAnswer:
+        return await self._database.run(lambda tx: _complete(tx, key, answer, finished_at))
+
+    async def calls(self, thread: str, visit: str | None = None) -> Sequence[CallRecord]:
+        where, args = ("thread = ?", [thread]) if visit is None else ("thread = ? AND visit = ?", [thread, visit])
+        rows = await self._database.run(
+            lambda tx: tx.all(f"SELECT {_COLUMNS} FROM vertebra_calls WHERE {where} ORDER BY started_at", *args)
+        )
+        return [_record(row) for row in rows]
+
+    async def epochs(self, thread: str, visit: str) -> Sequence[Kept | None]:
+        rows = await self._database.run(
+            lambda tx: tx.all(
+                "SELECT kept FROM vertebra_epochs WHERE thread = ? AND visit = ? ORDER BY epoch", thread, visit
+            )
+        )
+        return [_kept(row[0]) for row in rows]
+
+    async def advance_epoch(self, thread: str, visit: str, kept: Kept, reason: str) -> int:
+        return await self._database.run(lambda tx: _advance(tx, thread, visit, kept, reason))
+
+    async def record_value(self, thread: str, visit: str, name: str, value: str) -> str:
+        return await self._database.run(lambda tx: _value(tx, thread, visit, name, value))
+
+    def record_value_sync(self, thread: str, visit: str, name: str, value: str) -> str:
+        return self._database.run_sync(lambda tx: _value(tx, thread, visit, name, value))
+
+    async def visit_ended(self, thread: str, record: VisitRecord) -> None:
+        await self._database.run(lambda tx: _visit_ended(tx, thread, record))
+
+    async def visits(self, thread: str) -> Sequence[VisitRecord]:
+        rows = await self._database.run(
+            lambda tx: tx.all(
+                "SELECT visit, node, step, run_id, outcome, executions, started_at, finished_at, error "
+                "FROM vertebra_visits WHERE thread = ? ORDER BY finished_at",
+                thread,
+            )
+        )
+        return [
+            VisitRecord(v, n, int(s), r, o, int(e), float(a), float(b), json.loads(x) if x else None)
+            for v, n, s, r, o, e, a, b, x in rows
+        ]
+
+    async def intervened(self, thread: str, kind: str, node: str, by: str | None, detail: Mapping[str, Any]) -> None:
+        text = json.dumps(detail, sort_keys=True)
+
+        def write(tx: Tx) -> None:
+            tx.lock(thread)
+            row = tx.one("SELECT count(*) FROM vertebra_interventions WHERE thread = ?", thread)
+            number = int(row[0]) if row else 0
+            tx.execute(
+                "INSERT INTO vertebra_interventions (thread, number, kind, node, principal, detail, at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                *(thread, number, kind, node, by, text, tx.now()),
+            )
+
+        await self._database.run(write)
+
+    async def interventions(self, thread: str) -> list[dict[str, Any]]:
+        """What was done to the thread by hand, oldest first."""
+        rows = await self._database.run(
+            lambda tx: tx.all(
+                "SELECT kind, node, principal, detail, at FROM vertebra_interventions WHERE thread = ? ORDER BY number",
+                thread,
+            )
+        )
+        return [
+            {"kind": kind, "node": node, "principal": by, "detail": json.loads(detail), "at": float(at)}
+            for kind, node, by, detail, at in rows
+        ]
+
+
+def _key(key: CallKey) -> tuple[Any, ...]:
+    return key.thread, key.visit, key.request_hash, key.epoch, key.ordinal
+
+
+def _begin(tx: Tx, call: CallRecord) -> CallRecord:
+    row = tx.one(f"SELECT {_COLUMNS} FROM vertebra_calls WHERE {_BY_KEY}", *_key(call.key))
+    if row is None:
+        tx.execute(
+            f"INSERT INTO vertebra_calls ({_COLUMNS}) VALUES ({', '.join('?' * 25)})",
+            *_key(call.key),
+            *(
+                call.run_id,
+                call.node,
+                call.step,
+                call.kind,
+                call.endpoint,
+                call.model,
+                "intent",
+                call.request,
+                call.sequence,
+            ),
+            *(None, None, None, None, None, call.started_at, None, 1, 0, 0, "[]"),
+        )
+        return replace(call, status="intent", sends=1)
+    known = _record(row)
+    if known.status == "done":
+        tx.execute(f"UPDATE vertebra_calls SET replays = replays + 1 WHERE {_BY_KEY}", *_key(call.key))
+        return replace(known, replays=known.replays + 1)
+    # An intent whose last sending has no noted outcome: its process died with the answer, if there was one.
+    lost = 1 if len(known.attempts) < known.sends else 0
+    tx.execute(
+        f"UPDATE vertebra_calls SET sends = sends + 1, lost = lost + ?, attempts = ? WHERE {_BY_KEY}",
+        lost,
+        _attempts_text([*known.attempts, *([Attempt("unknown: the process died", call.started_at)] * lost)]),
+        *_key(call.key),
+    )
+    return replace(known, sends=known.sends + 1, lost=known.lost + lost)
+
+
+def _sent(tx: Tx, key: CallKey, attempt: Attempt, again: bool) -> None:
+    row = tx.one(f"SELECT attempts FROM vertebra_calls WHERE {_BY_KEY}", *_key(key))
+    if row is None:
+        return
+    attempts = [*_attempts(row[0]), attempt]
+    # `sends` counts what left, `attempts` what is known to have failed: the difference may have been paid.
+    tx.execute(
+        f"UPDATE vertebra_calls SET attempts = ?, sends = sends + ? WHERE {_BY_KEY}",
+        *(_attempts_text(attempts), int(again)),
+        *_key(key),
+    )
+
+
+def _complete(tx: Tx, key: CallKey, answer: RecordedAnswer, finished_at: float) -> RecordedAnswer:
+    changed = tx.execute(
+        "UPDATE vertebra_calls SET status = 'done', answer_status = ?, answer_headers = ?, answer_body = ?, "
+        f"input_tokens = ?, output_tokens = ?, finished_at = ? WHERE {_BY_KEY} AND status = 'intent'",
+        *(answer.status, json.dumps(answer.headers), answer.body, answer.input_tokens, answer.output_tokens),
+        finished_at,
+        *_key(key),
+    )
+    if changed:
+        return answer
+    row = tx.one(f"SELECT {_COLUMNS} FROM vertebra_calls WHERE {_BY_KEY}", *_key(key))
+    first = _record(row).answer if row is not None else None
+    return first or answer
+
+
+def _advance(tx: Tx, thread: str, visit: str, kept: Kept, reason: str) -> int:
+    tx.lock(thread)
+    row = tx.one("SELECT max(epoch) FROM vertebra_epochs WHERE thread = ? AND visit = ?", thread, visit)
+    epoch = (int(row[0]) if row and row[0] is not None else 0) + 1
+    tx.execute(
+        "INSERT INTO vertebra_epochs (thread, visit, epoch, kept, reason, at) VALUES (?, ?, ?, ?, ?, ?)",
+        *(thread, visit, epoch, json.dumps(sorted(kept)) if kept else None, reason, tx.now()),
+    )
+    return epoch
+
+
+def _value(tx: Tx, thread: str, visit: str, name: str, value: str) -> str:
+    row = tx.one("SELECT value FROM vertebra_values WHERE thread = ? AND visit = ? AND name = ?", thread, visit, name)
+    if row is not None:
+        return str(row[0])
+    tx.execute(
+        "INSERT INTO vertebra_values (thread, visit, name, value) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        *(thread, visit, name, value),
+    )
+    return value
+
+
+def _visit_ended(tx: Tx, thread: str, record: VisitRecord) -> None:
+    tx.execute(
+        "INSERT INTO vertebra_visits (thread, visit, node, step, run_id, outcome, executions, started_at, "
+        "finished_at, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (thread, visit) DO UPDATE SET "
+        "run_id = excluded.run_id, outcome = excluded.outcome, finished_at = excluded.finished_at, "
+        "executions = vertebra_visits.executions + excluded.executions, error = excluded.error",
+        *(thread, record.visit, record.node, record.step, record.run_id, record.outcome, record.executions),
+        *(record.started_at, record.finished_at, json.dumps(record.error) if record.error else None),
+    )
+
+
+def _record(row: Row) -> CallRecord:
+    (thread, visit, digest, epoch, ordinal, run_id, node, step, kind, endpoint, model, status, request, sequence) = row[
+        :14
+    ]
+    (a_status, a_headers, a_body, tokens_in, tokens_out, started, finished, sends, lost, replays, attempts) = row[14:]
+    answer = None
+    if status == "done":
+        headers = tuple((str(k), str(v)) for k, v in json.loads(a_headers))
+        answer = RecordedAnswer(int(a_status), headers, bytes(a_body), _int(tokens_in), _int(tokens_out))
+    return CallRecord(
+        key=CallKey(thread, visit, digest, int(epoch), int(ordinal)),
+        run_id=run_id,
+        node=node,
+        step=int(step),
+        kind=kind,
+        endpoint=endpoint,
+        model=model,
+        status=status,
+        request=request,
+        answer=answer,
+        started_at=float(started),
+        finished_at=None if finished is None else float(finished),
+        sends=int(sends),
+        lost=int(lost),
+        replays=int(replays),
+        attempts=tuple(_attempts(attempts)),
+        sequence=_int(sequence),
+    )
+
+
+def _int(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _kept(text: str | None) -> Kept | None:
+    return None if text is None else frozenset((str(h), int(o)) for h, o in json.loads(text))
+
+
+def _attempts(text: str) -> list[Attempt]:
+    return [Attempt(**item) for item in json.loads(text)]
+
+
+def _attempts_text(attempts: Sequence[Attempt]) -> str:
+    return json.dumps([asdict(attempt) for attempt in attempts])

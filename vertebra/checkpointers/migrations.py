@@ -1,0 +1,160 @@
+"""Forward migrations of our own tables, the same statements for SQLite and Postgres.
+
+Types: TEXT, BIGINT, DOUBLE PRECISION and BLOB (BYTEA on Postgres). A migration is never edited once
+released; databases of every release are fixtures in tests.
+"""
+
+from __future__ import annotations
+
+from vertebra.checkpointers.database import Database, Tx
+from vertebra.errors import StoreTooNew
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """
+        CREATE TABLE vertebra_threads (
+            thread TEXT PRIMARY KEY,
+            graph TEXT NOT NULL,
+            version TEXT NOT NULL,
+            fingerprint TEXT NOT NULL,
+            shape TEXT NOT NULL,
+            run_id TEXT NOT NULL,
+            status TEXT NOT NULL,
+            branch TEXT NOT NULL DEFAULT '',
+            principal TEXT,
+            input BLOB,
+            error TEXT,
+            story TEXT NOT NULL DEFAULT '[]',
+            recoveries BIGINT NOT NULL DEFAULT 0,
+            progress TEXT,
+            cancel_requested BIGINT NOT NULL DEFAULT 0,
+            lease_holder TEXT,
+            lease_epoch BIGINT NOT NULL DEFAULT 0,
+            lease_until DOUBLE PRECISION,
+            created_at DOUBLE PRECISION NOT NULL,
+            updated_at DOUBLE PRECISION NOT NULL
+        )
+        """,
+        "CREATE INDEX vertebra_threads_by_status ON vertebra_threads (status, updated_at)",
+        """
+        CREATE TABLE vertebra_calls (
+            thread TEXT NOT NULL,
+            visit TEXT NOT NULL,
+            request_hash TEXT NOT NULL,
+            epoch BIGINT NOT NULL,
+            ordinal BIGINT NOT NULL,
+            run_id TEXT NOT NULL,
+            node TEXT NOT NULL,
+            step BIGINT NOT NULL,
+            kind TEXT NOT NULL,
+            endpoint TEXT NOT NULL,
+            model TEXT,
+            status TEXT NOT NULL,
+            request TEXT,
+            sequence BIGINT,
+            answer_status BIGINT,
+            answer_headers TEXT,
+            answer_body BLOB,
+            input_tokens BIGINT,
+            output_tokens BIGINT,
+            started_at DOUBLE PRECISION NOT NULL,
+            finished_at DOUBLE PRECISION,
+            sends BIGINT NOT NULL DEFAULT 1,
+            lost BIGINT NOT NULL DEFAULT 0,
+            replays BIGINT NOT NULL DEFAULT 0,
+            attempts TEXT NOT NULL DEFAULT '[]',
+            PRIMARY KEY (thread, visit, request_hash, epoch, ordinal)
+        )
+        """,
+        """
+        CREATE TABLE vertebra_epochs (
+            thread TEXT NOT NULL,
+            visit TEXT NOT NULL,
+            epoch BIGINT NOT NULL,
+            kept TEXT,
+            reason TEXT NOT NULL,
+            at DOUBLE PRECISION NOT NULL,
+            PRIMARY KEY (thread, visit, epoch)
+        )
+        """,
+        """
+        CREATE TABLE vertebra_values (
+            thread TEXT NOT NULL,
+            visit TEXT NOT NULL,
+            name TEXT NOT NULL,
+            value TEXT NOT NULL,
+            PRIMARY KEY (thread, visit, name)
+        )
+        """,
+        """
+        CREATE TABLE vertebra_visits (
+            thread TEXT NOT NULL,
+            visit TEXT NOT NULL,
+            node TEXT NOT NULL,
+            step BIGINT NOT NULL,
+            run_id TEXT NOT NULL,
+            outcome TEXT NOT NULL,
+            executions BIGINT NOT NULL,
+            started_at DOUBLE PRECISION NOT NULL,
+            finished_at DOUBLE PRECISION NOT NULL,
+            error TEXT,
+            PRIMARY KEY (thread, visit)
+        )
+        """,
+        """
+        CREATE TABLE vertebra_answers (
+            thread TEXT NOT NULL,
+            interrupt_id TEXT NOT NULL,
+            answer TEXT NOT NULL,
+            principal TEXT,
+            at DOUBLE PRECISION NOT NULL,
+            PRIMARY KEY (thread, interrupt_id)
+        )
+        """,
+        """
+        CREATE TABLE vertebra_timers (
+            thread TEXT NOT NULL,
+            name TEXT NOT NULL,
+            due_at DOUBLE PRECISION NOT NULL,
+            PRIMARY KEY (thread, name)
+        )
+        """,
+        "CREATE INDEX vertebra_timers_by_due ON vertebra_timers (due_at)",
+        """
+        CREATE TABLE vertebra_interventions (
+            thread TEXT NOT NULL,
+            number BIGINT NOT NULL,
+            kind TEXT NOT NULL,
+            node TEXT NOT NULL,
+            principal TEXT,
+            detail TEXT NOT NULL,
+            at DOUBLE PRECISION NOT NULL,
+            PRIMARY KEY (thread, number)
+        )
+        """,
+    ),
+)
+
+THREAD_TABLES = ("calls", "epochs", "values", "visits", "answers", "timers", "interventions", "threads")
+
+
+def migrate(database: Database) -> int:
+    """Bring the tables to this release's version; safe when several processes do it at once.
+
+    Returns the version. Raises ``StoreTooNew`` for a database of a later release.
+    """
+    return database.run_sync(lambda tx: _migrate(tx, database.backend))
+
+
+def _migrate(tx: Tx, backend: str) -> int:
+    tx.lock("vertebra migrations")
+    tx.execute("CREATE TABLE IF NOT EXISTS vertebra_schema (version BIGINT NOT NULL)")
+    row = tx.one("SELECT max(version) FROM vertebra_schema")
+    current = int(row[0]) if row and row[0] is not None else 0
+    if current > len(MIGRATIONS):
+        raise StoreTooNew(f"The database has schema version {current}; this release knows {len(MIGRATIONS)}.")
+    for number, statements in enumerate(MIGRATIONS[current:], current + 1):
+        for statement in statements:
+            tx.execute(statement.replace("BLOB", "BYTEA") if backend == "postgresql" else statement)
+        tx.execute("INSERT INTO vertebra_schema (version) VALUES (?)", number)
+    return len(MIGRATIONS)

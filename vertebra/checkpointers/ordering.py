@@ -1,0 +1,201 @@
+"""A checkpointer around any LangGraph saver that keeps the order of what becomes durable.
+
+LangGraph hands the writes of a task and the checkpoint that follows them to its saver independently,
+so that a checkpoint can be durable before the writes it follows (langgraph issue 8039). Here ``aput``
+waits until the writes of every task that has returned under its parent are durable, and refuses when
+one of them failed. It also works with savers that are only sync, on threads of its own, and refuses
+to write for a run whose lease is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+)
+
+from vertebra.errors import StoreUnavailable
+from vertebra.ports import crash_point
+
+T = TypeVar("T")
+Guard = Callable[[], None]
+"""Raises when this process may no longer write."""
+
+Place = tuple[str, str]
+"""Thread and checkpoint namespace: one LangGraph loop."""
+
+
+class OrderedSaver(BaseCheckpointSaver[Any]):
+    """What LangGraph sees as its checkpointer. Safe in any event loop and thread."""
+
+    def __init__(self, inner: BaseCheckpointSaver[Any], *, threads: bool, on_durable: Any = None) -> None:
+        super().__init__(serde=inner.serde)
+        self._inner = inner
+        self._executor = ThreadPoolExecutor(4, "vertebra-saver") if threads else None
+        self._awaits = not _is_sync_only(inner)
+        self._lock = threading.Lock()
+        self._expected: dict[Place, set[str]] = {}
+        self._arrived: dict[Place, dict[str, asyncio.Future[None]]] = {}
+        self._guards: dict[str, Guard] = {}
+        self.on_durable = on_durable
+
+    @property
+    def inner(self) -> BaseCheckpointSaver[Any]:
+        return self._inner
+
+    @property
+    def config_specs(self) -> list[Any]:
+        return self._inner.config_specs
+
+    def get_next_version(self, current: Any, channel: None) -> Any:
+        return self._inner.get_next_version(current, channel)
+
+    def guard(self, thread: str, guard: Guard | None) -> None:
+        """Ask ``guard`` before each write of ``thread``; None to stop asking. Forgets what was expected."""
+        with self._lock:
+            if guard is None:
+                self._guards.pop(thread, None)
+            else:
+                self._guards[thread] = guard
+            for place in [p for p in (*self._expected, *self._arrived) if p[0] == thread]:
+                self._expected.pop(place, None)
+                self._arrived.pop(place, None)
+
+    def expect(self, thread: str, namespace: str, task_id: str) -> None:
+        """A task has returned: its writes must be durable before the next checkpoint of its loop."""
+        with self._lock:
+            self._expected.setdefault((thread, namespace), set()).add(task_id)
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        place = _place(config)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        with self._lock:
+            self._arrived.setdefault(place, {})[task_id] = done
+        try:
+            self._check(place[0])
+            crash_point("writes.before")
+            await self._call("put_writes", config, writes, task_id, task_path)
+            crash_point("writes.after")
+        except BaseException as error:
+            done.set_exception(_as_exception(error))
+            done.exception()  # retrieved: aput may never come to look at it
+            raise
+        done.set_result(None)
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        place = _place(config)
+        await self._writes_are_durable(place)
+        self._check(place[0])
+        crash_point("checkpoint.before")
+        result: RunnableConfig = await self._call("put", config, checkpoint, metadata, new_versions)
+        crash_point("checkpoint.after")
+        if self.on_durable is not None:
+            await self.on_durable(place, checkpoint, metadata)
+        return result
+
+    async def _writes_are_durable(self, place: Place) -> None:
+        waited = 0
+        while True:
+            with self._lock:
+                arrived = self._arrived.get(place, {})
+                pending = list(arrived.values())
+                missing = self._expected.get(place, set()) - set(arrived)
+            for future in pending:
+                await future
+            if not missing:
+                break
+            # LangGraph has the writes but its saver task has not started yet: let it.
+            waited += 1
+            if waited > 100_000:
+                raise StoreUnavailable("The writes of a finished task never reached the checkpointer.", thread=place[0])
+            await asyncio.sleep(0)
+        with self._lock:
+            self._expected.pop(place, None)
+            self._arrived.pop(place, None)
+
+    def _check(self, thread: str) -> None:
+        guard = self._guards.get(thread)
+        if guard is not None:
+            guard()
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        found: CheckpointTuple | None = await self._call("get_tuple", config)
+        return found
+
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        if self._awaits:
+            async for item in self._inner.alist(config, filter=filter, before=before, limit=limit):
+                yield item
+            return
+        found = await self._in_thread(lambda: list(self._inner.list(config, filter=filter, before=before, limit=limit)))
+        for item in found:
+            yield item
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        await self._call("delete_thread", thread_id)
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        return self._inner.get_tuple(config)
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        return self._inner.list(config, filter=filter, before=before, limit=limit)
+
+    async def _call(self, method: str, *args: Any) -> Any:
+        if self._awaits:
+            return await getattr(self._inner, f"a{method}")(*args)
+        return await self._in_thread(lambda: getattr(self._inner, method)(*args))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        if self._executor is None:
+            return work()
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._executor, work))
+
+    def close(self) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(wait=True)
+
+
+def _place(config: RunnableConfig) -> Place:
+    configurable = config["configurable"]
+    return str(configurable["thread_id"]), str(configurable.get("checkpoint_ns", ""))
+
+
+def _as_exception(error: BaseException) -> Exception:
+    return error if isinstance(error, Exception) else StoreUnavailable(f"A write was broken off: {error!r}.")
+
+
+def _is_sync_only(saver: BaseCheckpointSaver[Any]) -> bool:
+    """Whether the saver has no async methods of its own, or has them only to say so."""
+    return type(saver).aput is BaseCheckpointSaver.aput or type(saver).__name__ in ("SqliteSaver", "PostgresSaver")

@@ -1,0 +1,384 @@
+"""Run records: where each thread stands, who writes it, what was answered, what is due."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vertebra.checkpointers.database import Database, Row, Tx
+from vertebra.checkpointers.lease import Holder, is_dead
+from vertebra.checkpointers.migrations import THREAD_TABLES
+from vertebra.errors import (
+    AnswerMismatch,
+    CrashLoop,
+    LeaseLost,
+    ThreadBusy,
+    ThreadCancelled,
+    ThreadNotFinished,
+    ThreadNotFound,
+)
+from vertebra.types import RunStatus, ThreadRecord
+
+_COLUMNS = (
+    "thread, graph, version, fingerprint, shape, run_id, status, branch, recoveries, created_at, updated_at, "
+    "lease_holder, lease_epoch, lease_until, cancel_requested, principal, error, story, input"
+)
+_STORY_LENGTH = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write one thread, until it runs out or is taken over under a higher epoch."""
+
+    thread: str
+    holder: Holder
+    epoch: int
+    ttl_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a new run of a thread needs to be known by."""
+
+    run_id: str
+    graph: str
+    version: str
+    fingerprint: str
+    shape: Mapping[str, Any]
+    input: bytes | None
+    principal: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """The answer to a heartbeat."""
+
+    held: bool
+    cancel_requested: bool
+
+
+class RunStore:
+    """Threads in one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, thread: str) -> ThreadRecord | None:
+        return await self._database.run(lambda tx: _get(tx, thread))
+
+    async def require(self, thread: str) -> ThreadRecord:
+        """``get``, raising ``ThreadNotFound``."""
+        record = await self.get(thread)
+        if record is None:
+            raise ThreadNotFound(f"There is no thread {thread!r} here.", thread=thread)
+        return record
+
+    async def threads(self, *, status: str | None = None, graph: str | None = None) -> Sequence[ThreadRecord]:
+        """All threads, latest first."""
+        wanted = [(c, v) for c, v in (("status", status), ("graph", graph)) if v is not None]
+        where = " AND ".join(f"{column} = ?" for column, _ in wanted) or "1 = 1"
+        rows = await self._database.run(
+            lambda tx: tx.all(
+                f"SELECT {_COLUMNS} FROM vertebra_threads WHERE {where} ORDER BY updated_at DESC",
+                *(value for _, value in wanted),
+            )
+        )
+        return [_record(row) for row in rows]
+
+    async def begin(self, thread: str, start: Start, holder: Holder, ttl_s: float) -> tuple[ThreadRecord, Lease]:
+        """Start a run: on a new thread, or a further turn of one that has ended.
+
+        Given the very input of a run that has not ended, it takes that run up again (a job that is
+        delivered twice is one run). Raises ``ThreadBusy`` and ``ThreadNotFinished``.
+        """
+        return await self._database.run(lambda tx: _begin(tx, thread, start, holder, ttl_s))
+
+    async def take(
+        self, thread: str, holder: Holder, ttl_s: float, *, max_recoveries: int | None = None, by_hand: bool = False
+    ) -> tuple[ThreadRecord, Lease]:
+        """Take the lease of a thread that is there. Raises ``ThreadBusy``, ``ThreadNotFound``, ``CrashLoop``.
+
+        With ``max_recoveries``, taking over from a dead holder without progress since the last time
+        is counted, and refused over the cap. ``by_hand`` starts the count anew.
+        """
+        return await self._database.run(
+            lambda tx: _take(tx, thread, holder, ttl_s, max_recoveries=max_recoveries, by_hand=by_hand)
+        )
+
+    def renew_sync(self, lease: Lease) -> Renewal:
+        """Prolong the lease, from the heartbeat's own thread."""
+        return self._database.run_sync(lambda tx: _renew(tx, lease))
+
+    async def progressed(self, lease: Lease, progress: str) -> None:
+        """Note that a checkpoint is durable: the count of recoveries without progress starts anew."""
+        await self._database.run(
+            lambda tx: tx.execute(
+                "UPDATE vertebra_threads SET recoveries = 0, progress = ?, updated_at = ? "
+                "WHERE thread = ? AND lease_epoch = ? AND recoveries > 0",
+                *(progress, tx.now(), lease.thread, lease.epoch),
+            )
+        )
+
+    async def finish(self, lease: Lease, status: RunStatus, error: Mapping[str, Any] | None) -> None:
+        """Record how the run stands and let the lease go. Raises ``LeaseLost``."""
+        await self._database.run(lambda tx: _finish(tx, lease, status, error))
+
+    async def set_aside(self, thread: str, error: Mapping[str, Any]) -> None:
+        """Mark a run that kills its processes as failed, so that nothing touches it by itself."""
+        await self._database.run(
+            lambda tx: tx.execute(
+                "UPDATE vertebra_threads SET status = 'failed', error = ?, updated_at = ? "
+                "WHERE thread = ? AND status = 'running'",
+                *(json.dumps(error), tx.now(), thread),
+            )
+        )
+
+    async def set_branch(self, lease: Lease, branch: str) -> None:
+        """From here on visits belong to another branch of the thread."""
+        await self._database.run(
+            lambda tx: tx.execute(
+                "UPDATE vertebra_threads SET branch = ? WHERE thread = ? AND lease_epoch = ?",
+                *(branch, lease.thread, lease.epoch),
+            )
+        )
+
+    async def request_cancel(self, thread: str) -> bool:
+        """Ask the holder to stop, or cancel at once where nobody holds the thread. True if that was so."""
+        return await self._database.run(lambda tx: _cancel(tx, thread))
+
+    async def recoverable(self, graph: str | None = None) -> list[str]:
+        """Threads that are ``running`` but whose holder is dead, oldest first."""
+
+        def find(tx: Tx) -> list[str]:
+            now = tx.now()
+            rows = tx.all(
+                "SELECT thread, graph, lease_holder, lease_until FROM vertebra_threads "
+                "WHERE status = 'running' ORDER BY updated_at"
+            )
+            return [
+                thread
+                for thread, name, holder, until in rows
+                if (graph is None or name == graph)
+                and (holder is None or is_dead(Holder.from_text(holder), float(until), now))
+            ]
+
+        return await self._database.run(find)
+
+    async def answer(self, thread: str, interrupt_id: str, answer: str, principal: str | None) -> bool:
+        """Record the answer to an interrupt, once. True if it is new; raises ``AnswerMismatch``."""
+        return await self._database.run(lambda tx: _answer(tx, thread, interrupt_id, answer, principal))
+
+    async def answers(self, thread: str) -> dict[str, str]:
+        """Recorded answers by interrupt id, as JSON."""
+        rows = await self._database.run(
+            lambda tx: tx.all("SELECT interrupt_id, answer FROM vertebra_answers WHERE thread = ?", thread)
+        )
+        return {str(i): str(a) for i, a in rows}
+
+    async def set_timer(self, thread: str, name: str, in_s: float) -> float:
+        """Set a timer that survives its process, once; returns when it is due (database clock)."""
+
+        def write(tx: Tx) -> float:
+            due = tx.now() + in_s
+            tx.execute(
+                "INSERT INTO vertebra_timers (thread, name, due_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                *(thread, name, due),
+            )
+            row = tx.one("SELECT due_at FROM vertebra_timers WHERE thread = ? AND name = ?", thread, name)
+            return float(row[0]) if row else due
+
+        return await self._database.run(write)
+
+    async def clear_timer(self, thread: str, name: str) -> None:
+        await self._database.run(
+            lambda tx: tx.execute("DELETE FROM vertebra_timers WHERE thread = ? AND name = ?", thread, name)
+        )
+
+    async def due_timers(self) -> list[tuple[str, str]]:
+        """Threads and names of the timers that are due by the database's clock, earliest first."""
+        rows = await self._database.run(
+            lambda tx: tx.all("SELECT thread, name FROM vertebra_timers WHERE due_at <= ? ORDER BY due_at", tx.now())
+        )
+        return [(str(t), str(n)) for t, n in rows]
+
+    async def delete(self, thread: str) -> None:
+        """Remove all that is kept about a thread here. Raises ``ThreadBusy`` while it is held."""
+
+        def remove(tx: Tx) -> None:
+            _refuse_if_held(tx, thread)
+            for table in THREAD_TABLES:
+                tx.execute(f"DELETE FROM vertebra_{table} WHERE thread = ?", thread)
+
+        await self._database.run(remove)
+
+
+def _get(tx: Tx, thread: str) -> ThreadRecord | None:
+    row = tx.one(f"SELECT {_COLUMNS} FROM vertebra_threads WHERE thread = ?", thread)
+    return None if row is None else _record(row)
+
+
+def _refuse_if_held(tx: Tx, thread: str) -> ThreadRecord | None:
+    tx.lock(thread)
+    record = _get(tx, thread)
+    if record is not None and record.holder is not None:
+        holder = Holder.from_text(record.holder)
+        until = record.lease_until or 0.0
+        if not is_dead(holder, until, tx.now()):
+            raise ThreadBusy(
+                f"Thread {thread!r} is being written by {holder}; its lease runs {until - tx.now():.0f} s more "
+                "and is prolonged while that process lives.",
+                thread=thread,
+            )
+    return record
+
+
+def _begin(tx: Tx, thread: str, start: Start, holder: Holder, ttl_s: float) -> tuple[ThreadRecord, Lease]:
+    record = _refuse_if_held(tx, thread)
+    if record is not None and record.status in ("running", "interrupted", "failed"):
+        if record.input != start.input or record.status == "interrupted":
+            raise ThreadNotFinished(_unfinished(record), thread=thread, status=record.status)
+        return _take(tx, thread, holder, ttl_s, max_recoveries=None, by_hand=True)
+    now, epoch = tx.now(), 1 if record is None else record.lease_epoch + 1
+    values = (
+        *(start.graph, start.version, start.fingerprint, json.dumps(start.shape), start.run_id, start.principal),
+        *(start.input, holder.to_text(), epoch, now + ttl_s, now),
+    )
+    if record is None:
+        tx.execute(
+            "INSERT INTO vertebra_threads (graph, version, fingerprint, shape, run_id, principal, input, lease_holder, "
+            "lease_epoch, lease_until, updated_at, status, created_at, thread) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running', ?, ?)",
+            *values,
+            *(now, thread),
+        )
+    else:
+        tx.execute(
+            "UPDATE vertebra_threads SET graph = ?, version = ?, fingerprint = ?, shape = ?, run_id = ?, "
+            "principal = ?, input = ?, lease_holder = ?, lease_epoch = ?, lease_until = ?, updated_at = ?, "
+            "status = 'running', error = NULL, story = '[]', recoveries = 0, cancel_requested = 0 WHERE thread = ?",
+            *values,
+            thread,
+        )
+    fresh = _get(tx, thread)
+    assert fresh is not None
+    return fresh, Lease(thread, holder, epoch, ttl_s)
+
+
+def _unfinished(record: ThreadRecord) -> str:
+    state = {"running": "was left running", "interrupted": "waits for an answer", "failed": "has failed"}[record.status]
+    return f"Thread {record.thread!r} {state} and would lose its place by a new start with another input."
+
+
+def _take(
+    tx: Tx, thread: str, holder: Holder, ttl_s: float, *, max_recoveries: int | None, by_hand: bool
+) -> tuple[ThreadRecord, Lease]:
+    record = _refuse_if_held(tx, thread)
+    if record is None:
+        raise ThreadNotFound(f"There is no thread {thread!r} here.", thread=thread)
+    if record.status == "cancelled":
+        raise ThreadCancelled(f"Thread {thread!r} was cancelled.", thread=thread)
+    now, story, recoveries = tx.now(), list(record.story), 0 if by_hand else record.recoveries
+    if record.status == "running" and record.holder is not None:
+        recoveries += 1
+        story.append({"at": now, "died": str(Holder.from_text(record.holder)), "recovery": recoveries})
+        if max_recoveries is not None and recoveries > max_recoveries:
+            raise CrashLoop(
+                f"Thread {thread!r} has killed {recoveries} processes in a row without reaching another checkpoint.",
+                thread=thread,
+                story=story,
+            )
+    tx.execute(
+        "UPDATE vertebra_threads SET status = 'running', lease_holder = ?, lease_epoch = lease_epoch + 1, "
+        "lease_until = ?, updated_at = ?, recoveries = ?, story = ?, cancel_requested = 0 WHERE thread = ?",
+        *(holder.to_text(), now + ttl_s, now, recoveries, json.dumps(story[-_STORY_LENGTH:]), thread),
+    )
+    taken = _get(tx, thread)
+    assert taken is not None
+    return taken, Lease(thread, holder, taken.lease_epoch, ttl_s)
+
+
+def _renew(tx: Tx, lease: Lease) -> Renewal:
+    row = tx.one(
+        "SELECT lease_epoch, lease_holder, cancel_requested FROM vertebra_threads WHERE thread = ?", lease.thread
+    )
+    if row is None or int(row[0]) != lease.epoch or row[1] != lease.holder.to_text():
+        return Renewal(held=False, cancel_requested=False)
+    tx.execute(
+        "UPDATE vertebra_threads SET lease_until = ? WHERE thread = ? AND lease_epoch = ?",
+        *(tx.now() + lease.ttl_s, lease.thread, lease.epoch),
+    )
+    return Renewal(held=True, cancel_requested=bool(row[2]))
+
+
+def _finish(tx: Tx, lease: Lease, status: RunStatus, error: Mapping[str, Any] | None) -> None:
+    changed = tx.execute(
+        "UPDATE vertebra_threads SET status = ?, error = ?, lease_holder = NULL, lease_until = NULL, updated_at = ? "
+        "WHERE thread = ? AND lease_epoch = ?",
+        *(status, None if error is None else json.dumps(error), tx.now(), lease.thread, lease.epoch),
+    )
+    if not changed:
+        raise LeaseLost(f"Thread {lease.thread!r} was taken over by another process.", thread=lease.thread)
+
+
+def _cancel(tx: Tx, thread: str) -> bool:
+    try:
+        record = _refuse_if_held(tx, thread)
+    except ThreadBusy:
+        tx.execute("UPDATE vertebra_threads SET cancel_requested = 1 WHERE thread = ?", thread)
+        return False
+    if record is None:
+        raise ThreadNotFound(f"There is no thread {thread!r} here.", thread=thread)
+    if record.status in ("running", "interrupted", "failed"):
+        tx.execute(
+            "UPDATE vertebra_threads SET status = 'cancelled', lease_holder = NULL, lease_until = NULL, "
+            "lease_epoch = lease_epoch + 1, updated_at = ? WHERE thread = ?",
+            *(tx.now(), thread),
+        )
+        tx.execute("DELETE FROM vertebra_timers WHERE thread = ?", thread)
+    return True
+
+
+def _answer(tx: Tx, thread: str, interrupt_id: str, answer: str, principal: str | None) -> bool:
+    tx.lock(thread)
+    row = tx.one("SELECT answer FROM vertebra_answers WHERE thread = ? AND interrupt_id = ?", thread, interrupt_id)
+    if row is None:
+        tx.execute(
+            "INSERT INTO vertebra_answers (thread, interrupt_id, answer, principal, at) VALUES (?, ?, ?, ?, ?)",
+            *(thread, interrupt_id, answer, principal, tx.now()),
+        )
+        return True
+    if row[0] != answer:
+        raise AnswerMismatch(
+            f"Interrupt {interrupt_id!r} of thread {thread!r} already has another answer.",
+            thread=thread,
+            interrupt=interrupt_id,
+        )
+    return False
+
+
+def _record(row: Row) -> ThreadRecord:
+    (thread, graph, version, fingerprint, shape, run_id, status, branch, recoveries, created, updated) = row[:11]
+    (holder, epoch, until, cancel, principal, error, story, given) = row[11:]
+    return ThreadRecord(
+        thread=thread,
+        graph=graph,
+        version=version,
+        fingerprint=fingerprint,
+        shape=json.loads(shape),
+        run_id=run_id,
+        status=status,
+        branch=branch,
+        recoveries=int(recoveries),
+        created_at=float(created),
+        updated_at=float(updated),
+        holder=holder,
+        lease_epoch=int(epoch),
+        lease_until=None if until is None else float(until),
+        cancel_requested=bool(cancel),
+        principal=principal,
+        error=json.loads(error) if error else None,
+        story=tuple(json.loads(story)),
+        input=None if given is None else bytes(given),
+    )

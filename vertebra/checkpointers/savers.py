@@ -1,0 +1,68 @@
+"""LangGraph's own savers, opened for a URL with a serializer that revives only allowed types."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from vertebra.checkpointers.database import connect_sqlite, open_pool
+from vertebra.checkpointers.url import StoreUrl
+from vertebra.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langgraph.checkpoint.serde.base import SerializerProtocol
+
+
+def serializer(types: Iterable[type[Any]] = ()) -> SerializerProtocol:
+    """MessagePack without pickle; only ``types`` (and plain data) come back as objects."""
+    from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+    allowed = sorted({(kind.__module__, kind.__name__) for kind in types})
+    return JsonPlusSerializer(pickle_fallback=False, allowed_msgpack_modules=allowed or None)
+
+
+def open_saver(url: StoreUrl, serde: SerializerProtocol) -> tuple[BaseCheckpointSaver[Any], Callable[[], None]]:
+    """The saver for a URL, its tables made, and the function that closes it."""
+    if url.backend == "memory":
+        from langgraph.checkpoint.memory import InMemorySaver
+
+        return InMemorySaver(serde=serde), lambda: None
+    if url.backend == "sqlite":
+        from langgraph.checkpoint.sqlite import SqliteSaver
+
+        connection = connect_sqlite(url)
+        # SqliteSaver commits by leaving the connection's context: it needs implicit transactions.
+        connection.isolation_level = "DEFERRED"
+        sqlite = SqliteSaver(connection, serde=serde)
+        sqlite.setup()
+        return sqlite, connection.close
+    try:
+        from langgraph.checkpoint.postgres import PostgresSaver
+    except ImportError as error:
+        raise MissingExtra(
+            "State in PostgreSQL needs langgraph-checkpoint-postgres.",
+            remedy="pip install 'vertebra[postgres]'",
+            extra="postgres",
+        ) from error
+    from psycopg.rows import dict_row
+
+    pool = open_pool(url, row_factory=dict_row, prepare_threshold=0)
+    postgres = PostgresSaver(pool, serde=serde)
+    with _setup_lock:
+        _setup_postgres(pool, postgres)
+    return postgres, pool.close
+
+
+_setup_lock = threading.Lock()
+
+
+def _setup_postgres(pool: Any, saver: Any) -> None:
+    """Several processes may start on an empty database: one at a time runs the saver's migrations."""
+    with pool.connection() as connection:
+        connection.execute("SELECT pg_advisory_lock(hashtextextended('vertebra saver setup', 8461))")
+        try:
+            saver.setup()
+        finally:
+            connection.execute("SELECT pg_advisory_unlock(hashtextextended('vertebra saver setup', 8461))")

@@ -1,0 +1,1 @@
+"""The demo: a recorded consultation becomes a report, though the machine dies in the middle."""

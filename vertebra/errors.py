@@ -1,0 +1,332 @@
+"""The tree of errors that Vertebra raises.
+
+::
+
+    VertebraError                     everything below; has .code, .remedy, .context
+    ├── GraphError                    the definition is wrong
+    │   ├── GraphInvalid              compile() found errors; carries all findings
+    │   ├── GraphChanged              a thread in flight was started by another graph
+    │   └── UnknownTask               no model for a task of @llm
+    ├── NodeError                     a node failed; the thread stands at the edge before it
+    │   ├── InvalidInput              the input does not fit the state
+    │   ├── InvalidUpdate             what a node returned does not fit the state
+    │   ├── ParallelWrites            two branches wrote one field that has no reducer
+    │   ├── RouterFailed              a router raised or chose an undeclared target
+    │   ├── LoopBoundReached          max_visits is used up
+    │   ├── NodeTimeout               timeout_s has passed
+    │   ├── NodeFailed                the body raised something of its own
+    │   └── RequestDrift              executed again, the node asked something else
+    ├── CallError                     a call through the door failed
+    │   ├── NoVisit                   a call outside of any node execution
+    │   ├── VisitClosed               a late call of a node that has timed out
+    │   ├── ProviderUnreachable       connection lost or refused, or silent too long
+    │   ├── ProviderRefused           an answer that is not 2xx, retries used up
+    │   ├── AnswerTooLarge            the answer is over the limit
+    │   ├── AnswerInvalid             2xx, but not what its content type says
+    │   └── StreamTruncated           the stream ended before its last event
+    ├── ThreadError                   the thread cannot do what was asked
+    │   ├── ThreadNotFound
+    │   ├── ThreadBusy                another writer holds the lease
+    │   ├── ThreadNotFinished         resume it, do not start it again
+    │   ├── ThreadCancelled           it was cancelled
+    │   ├── LeaseLost                 this process was replaced as the writer
+    │   ├── CrashLoop                 it killed every process that touched it
+    │   └── AnswerError               the answer to an interrupt was not taken
+    │       ├── AnswerMismatch        the interrupt has another answer already
+    │       ├── AnswerRejected        the answer does not fit the model of the question
+    │       ├── InterruptUnknown      no such interrupt is pending
+    │       ├── InterruptAmbiguous    several are pending and none was named
+    │       └── QuestionExpired       the deadline passed and there is no default
+    ├── StoreError                    the database below
+    │   ├── StoreUrlInvalid
+    │   ├── StoreUnavailable          cannot be opened, reached, locked or written
+    │   ├── StoreTooNew               written by a later release of Vertebra
+    │   └── StoreCorrupt              does not hold what it should
+    ├── MissingExtra                  an optional dependency is not installed
+    └── UsageError                    the API was used in a way that cannot work
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from vertebra.types import Finding
+
+
+class VertebraError(Exception):
+    """Root of all errors: what happened, where, and what to do next.
+
+    ``code`` is stable across releases; ``context`` holds plain data (graph, node,
+    thread, step ...) and never a secret. Errors pickle.
+    """
+
+    code: ClassVar[str] = "error"
+    default_remedy: ClassVar[str] = ""
+
+    def __init__(self, message: str, *, remedy: str | None = None, **context: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = self.default_remedy if remedy is None else remedy
+        self.context: dict[str, Any] = {k: v for k, v in context.items() if v is not None}
+
+    def __str__(self) -> str:
+        where = ", ".join(
+            f"{key} {self.context[key]!r}" for key in ("graph", "thread", "node", "step") if key in self.context
+        )
+        parts = [self.message]
+        if where:
+            parts.append(f"[{where}]")
+        if self.remedy:
+            parts.append(f"To go on: {self.remedy}")
+        return " ".join(parts)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.message, self.remedy, self.context)
+
+    def located(self, **context: Any) -> VertebraError:
+        """This error with places filled in that it does not name yet."""
+        for key, value in context.items():
+            if value is not None:
+                self.context.setdefault(key, value)
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for journals, HTTP and ``--json``: code, message, remedy, context."""
+        return {
+            "code": self.code,
+            "message": self.message,
+            "remedy": self.remedy,
+            "context": {key: _plain(value) for key, value in self.context.items()},
+        }
+
+
+def _rebuild(kind: type[VertebraError], message: str, remedy: str, context: dict[str, Any]) -> VertebraError:
+    return kind(message, remedy=remedy, **context)
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    return str(value)
+
+
+class GraphError(VertebraError):
+    code = "graph"
+
+
+class GraphInvalid(GraphError):
+    """The static checks found errors; ``findings`` has them all."""
+
+    code = "graph_invalid"
+    default_remedy = "mend every finding above; graph.check() lists them without raising."
+
+    @property
+    def findings(self) -> Sequence[Finding]:
+        found: Sequence[Finding] = self.context.get("findings", ())
+        return found
+
+
+class GraphChanged(GraphError):
+    code = "graph_changed"
+    default_remedy = "finish the thread with the release that started it, or cancel it and run it anew."
+
+
+class UnknownTask(GraphError):
+    code = "unknown_task"
+    default_remedy = "pass models={task: model} or default_model= to compile()."
+
+
+class NodeError(VertebraError):
+    code = "node"
+
+
+class InvalidInput(NodeError):
+    code = "invalid_input"
+    default_remedy = "mend the input and call run() again; nothing was executed."
+
+
+class InvalidUpdate(NodeError):
+    code = "invalid_update"
+    default_remedy = "return a dict of the state's fields with values of their types, then resume the thread."
+
+
+class ParallelWrites(NodeError):
+    code = "parallel_writes"
+    default_remedy = "give the field a reducer (Append[T], or Annotated[T, reducer])."
+
+
+class RouterFailed(NodeError):
+    code = "router_failed"
+    default_remedy = "mend the router and resume the thread: it stands before the node, whose calls are journaled."
+
+
+class LoopBoundReached(NodeError):
+    code = "loop_bound_reached"
+    default_remedy = "raise max_visits or declare on_exhausted=node, then resume the thread."
+
+
+class NodeTimeout(NodeError):
+    code = "node_timeout"
+    default_remedy = "raise timeout_s or mend what hangs, then resume the thread; recorded calls are not paid again."
+
+
+class NodeFailed(NodeError):
+    """The node's body raised; the original exception is the cause."""
+
+    code = "node_failed"
+    default_remedy = "mend the cause and resume the thread: recorded calls are not paid again."
+
+
+class RequestDrift(NodeError):
+    """A node executed again sent another request than before at the same place."""
+
+    code = "request_drift"
+    default_remedy = (
+        "build requests from state, ctx.now(), ctx.random and ctx.uuid() only; "
+        "or resume(thread, fresh=node) to ask anew and pay again."
+    )
+
+
+class CallError(VertebraError):
+    code = "call"
+
+
+class NoVisit(CallError):
+    code = "no_visit"
+    default_remedy = (
+        "make calls from the node's own task or thread, with ctx.client; a thread that a node starts "
+        "needs contextvars.copy_context()."
+    )
+
+
+class VisitClosed(CallError):
+    code = "visit_closed"
+    default_remedy = "nothing: the node has ended (timed out or failed) and its late calls are refused."
+
+
+class ProviderUnreachable(CallError):
+    code = "provider_unreachable"
+    default_remedy = "check the network and OPENAI_BASE_URL, then resume the thread."
+
+
+class ProviderRefused(CallError):
+    code = "provider_refused"
+    default_remedy = "mend what the provider names (key, quota, request), then resume the thread."
+
+
+class AnswerTooLarge(CallError):
+    code = "answer_too_large"
+    default_remedy = "ask for less, or raise max_answer_bytes in compile()."
+
+
+class AnswerInvalid(CallError):
+    code = "answer_invalid"
+    default_remedy = "resume the thread to ask again; nothing was recorded."
+
+
+class StreamTruncated(CallError):
+    code = "stream_truncated"
+    default_remedy = "resume the thread to ask again; nothing was recorded."
+
+
+class ThreadError(VertebraError):
+    code = "thread"
+
+
+class ThreadNotFound(ThreadError):
+    code = "thread_not_found"
+    default_remedy = "check the thread id and the database; `vertebra threads` lists what is there."
+
+
+class ThreadBusy(ThreadError):
+    code = "thread_busy"
+    default_remedy = "wait for the other writer (wait_s=), or for its lease to run out if it has died."
+
+
+class ThreadNotFinished(ThreadError):
+    code = "thread_not_finished"
+    default_remedy = (
+        "resume() or recover() the thread, or cancel() it first; new input starts a turn when it has ended."
+    )
+
+
+class ThreadCancelled(ThreadError):
+    code = "thread_cancelled"
+    default_remedy = "give it new input with run() to start another turn."
+
+
+class LeaseLost(ThreadError):
+    code = "lease_lost"
+    default_remedy = "nothing: another process drives the thread on; this one has stopped."
+
+
+class CrashLoop(ThreadError):
+    code = "crash_loop"
+    default_remedy = "read its story (vertebra show THREAD), mend the cause, then resume() it by hand."
+
+
+class AnswerError(ThreadError):
+    code = "answer"
+
+
+class AnswerMismatch(AnswerError):
+    code = "answer_mismatch"
+    default_remedy = "the first answer stands; show the thread to see it."
+
+
+class AnswerRejected(AnswerError):
+    code = "answer_rejected"
+    default_remedy = "send an answer that fits the schema of the question; the thread still waits."
+
+
+class InterruptUnknown(AnswerError):
+    code = "interrupt_unknown"
+    default_remedy = "take the id from run.interrupts."
+
+
+class InterruptAmbiguous(AnswerError):
+    code = "interrupt_ambiguous"
+    default_remedy = "name the interrupt: resume(thread, answer, interrupt_id=...)."
+
+
+class QuestionExpired(AnswerError):
+    code = "question_expired"
+    default_remedy = "resume the thread with an answer, or give the question a default."
+
+
+class StoreError(VertebraError):
+    code = "store"
+
+
+class StoreUrlInvalid(StoreError):
+    code = "store_url_invalid"
+    default_remedy = "use memory://, sqlite:///file.db or postgresql://user@host/database."
+
+
+class StoreUnavailable(StoreError):
+    code = "store_unavailable"
+    default_remedy = "check that the database can be reached and written, then resume the thread."
+
+
+class StoreTooNew(StoreError):
+    code = "store_too_new"
+    default_remedy = "upgrade vertebra to the release that wrote the database, or later."
+
+
+class StoreCorrupt(StoreError):
+    code = "store_corrupt"
+    default_remedy = "restore the database from a backup; nothing was changed."
+
+
+class MissingExtra(VertebraError):
+    code = "missing_extra"
+
+
+class UsageError(VertebraError):
+    code = "usage"

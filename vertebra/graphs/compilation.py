@@ -1,0 +1,98 @@
+"""From a definition to LangGraph: channels, nodes, and edges that cannot fail.
+
+A router never runs inside LangGraph's own conditional edge, where an exception would end the thread
+silently: the node's wrapper asks the router and writes the route into a reserved channel with the
+node's update; the compiled edge only reads it. Loop counts are kept the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+
+from vertebra.graphs.definition import Definition, FanOut
+from vertebra.types import END, START
+
+if TYPE_CHECKING:
+    from langgraph.graph import StateGraph
+
+ROUTE = "vertebra.route"
+LOOPS = "vertebra.loops"
+RESERVED_CHANNELS = frozenset({ROUTE, LOOPS})
+ENTRY = "vertebra.entry"
+ITEM = "vertebra.item"
+INDEX = "vertebra.index"
+
+Wrap = Callable[[Definition, str], Callable[..., Any]]
+"""Given a definition and a node's name, the async function that LangGraph will call."""
+
+
+def merge(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> dict[str, Any]:
+    """The reducer of the reserved channels: each source node has a key of its own."""
+    return {**(old or {}), **new}
+
+
+def build(definition: Definition, wrap: Wrap) -> StateGraph[Any, Any, Any, Any]:
+    """The LangGraph builder that executes ``definition``."""
+    from langgraph.graph import StateGraph
+
+    public, internal = _channels(definition)
+    builder: StateGraph[Any, Any, Any, Any] = StateGraph(internal, input_schema=public, output_schema=public)
+    for name in definition.nodes:
+        builder.add_node(name, wrap(definition, name))
+    entry = START
+    if any(choice.source == START for choice in definition.choices):
+        entry = ENTRY
+        builder.add_node(ENTRY, wrap(definition, ENTRY))
+        builder.add_edge(START, ENTRY)
+    for source, target in definition.edges:
+        builder.add_edge(entry if source == START else source, target)
+    for sources, target in definition.joins:
+        builder.add_edge(list(sources), target)
+    for number, choice in enumerate(definition.choices):
+        source = entry if choice.source == START else choice.source
+        builder.add_conditional_edges(source, _routed(choice_key(choice.source, number)), list(choice.targets))
+    for fan in definition.fan_outs:
+        after = definition.static_targets(fan.worker) or [END]
+        source = entry if fan.source == START else fan.source
+        builder.add_conditional_edges(source, _spread(fan, after), [fan.worker, *after])
+    return builder
+
+
+def _channels(definition: Definition) -> tuple[type[Any], type[Any]]:
+    fields = {
+        name: Annotated[field.annotation, field.reducer] if field.reducer else field.annotation
+        for name, field in definition.schema.fields.items()
+    }
+    reserved = dict.fromkeys(sorted(RESERVED_CHANNELS), Annotated[dict[str, Any], merge])
+    name = definition.schema.declared.__name__
+    typed_dict: Any = TypedDict
+    public: type[Any] = typed_dict(name, fields, total=False)
+    internal: type[Any] = typed_dict(f"{name}Channels", {**fields, **reserved}, total=False)
+    return public, internal
+
+
+def choice_key(source: str, number: int) -> str:
+    """The key of a conditional edge set in the reserved channels."""
+    return f"{source}?{number}"
+
+
+def _routed(key: str) -> Callable[[Mapping[str, Any]], list[str]]:
+    def route(state: Mapping[str, Any]) -> list[str]:
+        return list(state.get(ROUTE, {}).get(key, ()))
+
+    route.__name__ = key
+    return route
+
+
+def _spread(fan: FanOut, after: list[str]) -> Callable[[Mapping[str, Any]], list[Any]]:
+    from langgraph.types import Send
+
+    def spread(state: Mapping[str, Any]) -> list[Any]:
+        items = state.get(fan.over) or ()
+        if not items:
+            return list(after)
+        return [Send(fan.worker, {ITEM: item, INDEX: index}) for index, item in enumerate(items)]
+
+    spread.__name__ = f"{fan.source}*{fan.worker}"
+    return spread

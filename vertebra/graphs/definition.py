@@ -1,0 +1,223 @@
+"""The graph as its author writes it: nodes, edges, choices, fan-outs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from vertebra.errors import GraphInvalid, UsageError
+from vertebra.graphs.state import StateSchema
+from vertebra.nodes.kinds import Node, NodeSpec, node_name, spec_of
+from vertebra.types import END, START, Finding
+
+if TYPE_CHECKING:
+    from vertebra.runtime.app import App
+
+NodeLike = Any
+"""A node's name, a decorated node, or a function that becomes one."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A conditional edge set: the router's answer is looked up in ``mapping``."""
+
+    source: str
+    router: Callable[..., Any]
+    mapping: Mapping[Any, str]
+    max_visits: int | None = None
+    on_exhausted: str | None = None
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        extra = (self.on_exhausted,) if self.on_exhausted is not None else ()
+        return tuple(dict.fromkeys((*self.mapping.values(), *extra)))
+
+
+@dataclass(frozen=True)
+class FanOut:
+    """Run ``worker`` once for each item of the field ``over``, then go on after all of them."""
+
+    source: str
+    worker: str
+    over: str
+
+
+@dataclass
+class Definition:
+    """The parts of a graph, as data; checks and compilation read it."""
+
+    name: str
+    version: str
+    schema: StateSchema
+    nodes: dict[str, NodeSpec] = field(default_factory=dict)
+    subgraphs: dict[str, Graph] = field(default_factory=dict)
+    edges: list[tuple[str, str]] = field(default_factory=list)
+    joins: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
+    choices: list[Choice] = field(default_factory=list)
+    fan_outs: list[FanOut] = field(default_factory=list)
+    redefined: list[str] = field(default_factory=list)
+
+    def static_targets(self, node: str) -> list[str]:
+        return [target for source, target in self.edges if source == node]
+
+    def successors(self) -> dict[str, list[str]]:
+        """Every edge that a run may take, whatever its kind."""
+        result: dict[str, list[str]] = {START: [], END: [], **{name: [] for name in self.nodes}}
+        for source, target in self.edges:
+            result.setdefault(source, []).append(target)
+        for sources, target in self.joins:
+            for source in sources:
+                result.setdefault(source, []).append(target)
+        for choice in self.choices:
+            result.setdefault(choice.source, []).extend(choice.targets)
+        for fan in self.fan_outs:
+            # An empty field goes straight to what follows the worker.
+            result.setdefault(fan.source, []).extend([fan.worker, *self.static_targets(fan.worker)])
+        return result
+
+
+class Graph:
+    """An agent as an explicit graph: code decides the control flow, models are called by nodes.
+
+    ``state`` is a pydantic model (or TypedDict, or dataclass); ``name`` and ``version`` are kept
+    with each thread, so that a thread is never driven on by a graph that it does not know.
+
+    Example::
+
+        g = Graph(Visit, name="scribe", version="1")
+        g.add_edge(START, cut)
+        g.fan_out(cut, summarise, over="slices")
+        g.add_edge(summarise, draft)
+        g.add_edge(draft, END)
+        app = g.compile(checkpointer="sqlite:///visits.db", default_model="gpt-5-mini")
+    """
+
+    def __init__(self, state: type[Any], *, name: str, version: str = "1") -> None:
+        self.definition = Definition(name, str(version), StateSchema(state))
+
+    @property
+    def name(self) -> str:
+        return self.definition.name
+
+    @property
+    def version(self) -> str:
+        return self.definition.version
+
+    def add_node(self, node: NodeLike, action: NodeLike | None = None, **metadata: Any) -> Graph:
+        """Add a node: a decorated one, a function, or a ``Graph``, under its own name or a given one.
+
+        LangGraph's two forms hold: ``add_node(node)`` and ``add_node("name", node)``.
+        """
+        name, action = (node, action) if action is not None else (None, node)
+        if isinstance(action, str):
+            raise UsageError(f"add_node({action!r}) names a node but gives none.", remedy="pass its function too.")
+        if isinstance(action, Graph):
+            name = name or action.name
+            spec = NodeSpec(name=name, kind="subgraph", fn=action.add_node, metadata=metadata)
+            self.definition.subgraphs[name] = action
+        else:
+            spec = action.spec if isinstance(action, Node) else spec_of(action, "plain")
+            spec = replace(spec.named(name or spec.name), metadata=metadata)
+        known = self.definition.nodes.get(spec.name)
+        if known is not None and known.fn is not spec.fn:
+            self.definition.redefined.append(spec.name)
+        self.definition.nodes[spec.name] = spec
+        return self
+
+    def add_edge(self, source: NodeLike | Sequence[NodeLike], target: NodeLike) -> Graph:
+        """After ``source`` comes ``target``; with a list of sources, after all of them."""
+        end = self._resolve(target)
+        if isinstance(source, list | tuple):
+            self.definition.joins.append((tuple(self._resolve(s) for s in source), end))
+        else:
+            edge = (self._resolve(source), end)
+            if edge not in self.definition.edges:
+                self.definition.edges.append(edge)
+        return self
+
+    def add_conditional_edges(
+        self,
+        source: NodeLike,
+        router: Callable[..., Any],
+        mapping: Mapping[Any, NodeLike] | Sequence[NodeLike],
+        *,
+        max_visits: int | None = None,
+        on_exhausted: NodeLike | None = None,
+    ) -> Graph:
+        """After ``source``, ask ``router(state)`` and go to the node that ``mapping`` has for its answer.
+
+        ``max_visits``: how often this edge set may re-enter its cycle in one run; then the run goes
+        to ``on_exhausted``, or stops with ``LoopBoundReached``. The count is part of the state.
+        """
+        if not isinstance(mapping, Mapping):
+            mapping = {node_name(target): target for target in mapping}
+        if max_visits is not None and max_visits < 1:
+            raise UsageError(f"max_visits is {max_visits}; at least 1.", remedy="leave the edge out instead.")
+        resolved = {key: self._resolve(target) for key, target in mapping.items()}
+        exhausted = None if on_exhausted is None else self._resolve(on_exhausted)
+        self.definition.choices.append(Choice(self._resolve(source), router, resolved, max_visits, exhausted))
+        return self
+
+    def fan_out(self, source: NodeLike, node: NodeLike, *, over: str) -> Graph:
+        """After ``source``, run ``node`` once for each item of the field ``over``, in parallel.
+
+        The node receives the item, not the state. Its outgoing edge is the join: it is taken once,
+        after all of them; an empty field takes it at once.
+        """
+        self.definition.fan_outs.append(FanOut(self._resolve(source), self._resolve(node), over))
+        return self
+
+    def _resolve(self, node: NodeLike) -> str:
+        if isinstance(node, str):
+            return node
+        name = node.name if isinstance(node, Graph) else node_name(node)
+        if name not in self.definition.nodes:
+            self.add_node(node)
+        elif isinstance(node, Node) and self.definition.nodes[name].fn is not node.spec.fn:
+            self.definition.redefined.append(name)
+        return name
+
+    def check(self) -> list[Finding]:
+        """All findings of the static checks, errors first. Empty for a graph that is well."""
+        from vertebra.graphs.checks import check
+
+        return check(self.definition)
+
+    def fingerprint(self) -> str:
+        """A digest of the shape: what a thread in flight depends on."""
+        from vertebra.graphs.shape import fingerprint, shape
+
+        return fingerprint(shape(self.definition))
+
+    def require_valid(self) -> None:
+        """Raise ``GraphInvalid`` with all findings if any is an error."""
+        findings = self.check()
+        errors = [finding for finding in findings if finding.severity == "error"]
+        if errors:
+            lines = "\n".join(f"  {number}. {finding}" for number, finding in enumerate(errors, 1))
+            raise GraphInvalid(
+                f"Graph {self.name!r} has {len(errors)} error{'s' if len(errors) > 1 else ''}:\n{lines}\n",
+                findings=tuple(findings),
+            )
+
+    def compile(self, **options: Any) -> App:
+        """Check the graph and make it runnable; see ``App.create`` for the options.
+
+        Raises ``GraphInvalid`` with every finding at once.
+        """
+        from vertebra.runtime.app import App  # the one late import upward (DESIGN: Graph.compile)
+
+        self.require_valid()
+        return App.create(self, **options)
+
+    @classmethod
+    def from_langgraph(cls, builder: Any, *, name: str | None = None, version: str = "1") -> Any:
+        """Adopt an existing LangGraph ``StateGraph``: its nodes run unchanged under journal and lease."""
+        from vertebra.runtime.adoption import AdoptedGraph
+
+        return AdoptedGraph(builder, name=name, version=version)
+
+    def __repr__(self) -> str:
+        d = self.definition
+        return f"<Graph {d.name!r} version {d.version!r}: {len(d.nodes)} nodes>"

@@ -1,0 +1,205 @@
+"""The decorators that say what a node is."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
+
+from vertebra.errors import UsageError
+from vertebra.nodes.retry import ONCE, Retry
+
+NodeKind = Literal["transition", "llm", "effect", "human", "subgraph", "plain"]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """All that is declared about a node. ``fn`` is called with the state (or item) and what else it names."""
+
+    name: str
+    kind: NodeKind
+    fn: Callable[..., Any]
+    task: str | None = None
+    retry: Retry = ONCE
+    timeout_s: float | None = None
+    fallback: str | None = None
+    answer: Any = None
+    into: str | None = None
+    writes: tuple[str, ...] | None = None
+    check: Callable[..., Any] | None = None
+    parameters: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_async(self) -> bool:
+        fn = getattr(self.fn, "func", self.fn)
+        return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
+
+    def named(self, name: str) -> NodeSpec:
+        return replace(self, name=name)
+
+
+class Node(Generic[P, R]):
+    """A decorated function: still callable as written, with its declaration in ``spec``."""
+
+    def __init__(self, fn: Callable[P, R], spec: NodeSpec) -> None:
+        self.spec = spec
+        self._fn = fn
+        functools.update_wrapper(self, fn)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._fn(*args, **kwargs)
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    def __repr__(self) -> str:
+        return f"<{self.spec.kind} node {self.spec.name!r}>"
+
+
+Decorator = Callable[[Callable[P, R]], Node[P, R]]
+
+
+def spec_of(fn: Callable[..., Any], kind: NodeKind, **declared: Any) -> NodeSpec:
+    """Build the declaration of ``fn``; refuses what cannot work, where it is written."""
+    name = getattr(fn, "__name__", type(fn).__name__)
+    if kind == "transition" and inspect.iscoroutinefunction(fn):
+        raise UsageError(
+            f"@transition {name!r} is `async def`, but a transition waits for nothing.",
+            remedy="write it as `def`, or make it an @llm or @effect node.",
+        )
+    timeout_s = declared.get("timeout_s")
+    if timeout_s is not None and timeout_s <= 0:
+        raise UsageError(f"timeout_s of {name!r} is {timeout_s}; it must be seconds above 0.", remedy="mend it.")
+    writes = declared.pop("writes", None)
+    fallback = declared.pop("fallback", None)
+    return NodeSpec(
+        name=name,
+        kind=kind,
+        fn=fn,
+        writes=None if writes is None else tuple(writes),
+        fallback=node_name(fallback) if fallback is not None else None,
+        parameters=_parameters(fn),
+        **{key: value for key, value in declared.items() if value is not None},
+    )
+
+
+def node_name(node: str | Node[..., Any] | Callable[..., Any]) -> str:
+    """The name by which a node is known: given as it is, or that of its function."""
+    if isinstance(node, str):
+        return node
+    if isinstance(node, Node):
+        return node.name
+    name = getattr(node, "__name__", None)
+    if not isinstance(name, str):
+        raise UsageError(f"{node!r} has no name to be known by as a node.", remedy="add it with add_node(name, node).")
+    return name
+
+
+def _parameters(fn: Callable[..., Any]) -> tuple[str, ...]:
+    try:
+        return tuple(inspect.signature(fn).parameters)
+    except (TypeError, ValueError):
+        return ("state",)
+
+
+@overload
+def transition(fn: Callable[P, R], /) -> Node[P, R]: ...
+@overload
+def transition(
+    *, writes: tuple[str, ...] | None = None, timeout_s: float | None = None
+) -> Callable[[Callable[P, R]], Node[P, R]]: ...
+def transition(fn: Any = None, /, *, writes: Any = None, timeout_s: float | None = None) -> Any:
+    """A deterministic step: the same state gives the same update, which replay verifies.
+
+    It has no model client; time and chance come from ``ctx.now()``, ``ctx.random`` and ``ctx.uuid()``.
+    """
+    return _decorate(fn, "transition", writes=writes, timeout_s=timeout_s)
+
+
+@overload
+def llm(fn: Callable[P, R], /) -> Node[P, R]: ...
+@overload
+def llm(
+    *,
+    task: str | None = None,
+    retry: Retry | None = None,
+    timeout_s: float | None = None,
+    fallback: Any = None,
+    writes: tuple[str, ...] | None = None,
+) -> Callable[[Callable[P, R]], Node[P, R]]: ...
+def llm(
+    fn: Any = None,
+    /,
+    *,
+    task: str | None = None,
+    retry: Retry | None = None,
+    timeout_s: float | None = None,
+    fallback: Any = None,
+    writes: Any = None,
+) -> Any:
+    """A node that asks models through ``ctx.client``; its calls are journaled and never paid twice.
+
+    ``task`` becomes ``ctx.model`` by the policy (default: the function's name). ``fallback`` names a
+    node that stands in, with the same input, when the retries are used up.
+    """
+    return _decorate(
+        fn, "llm", task=task, retry=retry or Retry(), timeout_s=timeout_s, fallback=fallback, writes=writes
+    )
+
+
+@overload
+def effect(fn: Callable[P, R], /) -> Node[P, R]: ...
+@overload
+def effect(
+    *,
+    check: Callable[..., Any] | None = None,
+    retry: Retry | None = None,
+    timeout_s: float | None = None,
+    fallback: Any = None,
+    writes: tuple[str, ...] | None = None,
+) -> Callable[[Callable[P, R]], Node[P, R]]: ...
+def effect(
+    fn: Any = None,
+    /,
+    *,
+    check: Callable[..., Any] | None = None,
+    retry: Retry | None = None,
+    timeout_s: float | None = None,
+    fallback: Any = None,
+    writes: Any = None,
+) -> Any:
+    """A write to another system, or a tool: its result is journaled under its arguments.
+
+    Pass ``ctx.idempotency_key`` on to the other system: it is the same on every attempt.
+    ``check(same arguments)`` is asked, after a crash between doing and recording, what became of it:
+    it returns the result if it was done, None if it was not. The result must be JSON.
+    """
+    return _decorate(fn, "effect", check=check, retry=retry, timeout_s=timeout_s, fallback=fallback, writes=writes)
+
+
+def human(
+    *, answer: Any, into: str | None = None, timeout_s: float | None = None
+) -> Callable[[Callable[P, R]], Node[P, R]]:
+    """A question to a person: the function returns a ``Question`` (or a text).
+
+    The run stops as ``interrupted``; the answer is validated against ``answer`` (a pydantic model or
+    any type) and put into the state's field ``into`` (default: the only field of that type).
+    """
+    return lambda fn: Node(fn, spec_of(fn, "human", answer=answer, into=into, timeout_s=timeout_s))
+
+
+def _decorate(fn: Any, kind: NodeKind, **declared: Any) -> Any:
+    def wrap(fn: Callable[..., Any]) -> Node[..., Any]:
+        spec = spec_of(fn, kind, **declared)
+        return Node(fn, replace(spec, task=spec.task or spec.name) if kind == "llm" else spec)
+
+    return wrap if fn is None else wrap(fn)
+
+
+AsyncBody = Callable[..., Awaitable[Any]]

@@ -1,0 +1,153 @@
+"""One execution of one node at one place of a run: the lineage under which its calls are recorded.
+
+A visit is named by what survives any crash: for each level of nesting the node, the superstep and
+the index within a fan-out, and the branch of the thread. It is never named by position in code, by
+LangGraph's task id or by the attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from vertebra.errors import VisitClosed
+
+Kept = frozenset[tuple[str, int]]
+
+
+def visit_key(outer: str | None, node: str, step: int, index: int | None, branch: str) -> str:
+    """The stable name of a visit, such as ``scribe@3/summarise@1#4~b7``."""
+    own = f"{node}@{step}" + ("" if index is None else f"#{index}")
+    if outer is not None:
+        path, _, tail = outer.partition("~")
+        return f"{path}/{own}" + (f"~{tail}" if tail else "")
+    return own + (f"~{branch}" if branch else "")
+
+
+def effective_epoch(epochs: Sequence[Kept | None], request_hash: str, ordinal: int) -> int:
+    """The sampling epoch that a call belongs to: the latest that did not keep it."""
+    for number in range(len(epochs), 0, -1):
+        kept = epochs[number - 1]
+        if kept is None or (request_hash, ordinal) not in kept:
+            return number
+    return 0
+
+
+def kept_before(finished: Sequence[tuple[str, int]], fresh_attempts: int) -> Kept:
+    """The calls whose answers stay when a node samples anew.
+
+    The first time, all but the last answer: it is the one that the node most likely choked on. When
+    that did not help, nothing is kept, since an earlier answer must be the cause.
+    """
+    return frozenset(finished[:-1]) if fresh_attempts == 0 else frozenset()
+
+
+Observer = Callable[[str, "Visit", Mapping[str, Any]], None]
+
+
+@dataclass(slots=True)
+class Visit:
+    """The books of one execution: which calls it has made, and whether it may still make any."""
+
+    thread: str
+    key: str
+    node: str
+    step: int
+    run_id: str
+    checkpoint_ns: str = ""
+    epochs: Sequence[Kept | None] = ()
+    finished: list[tuple[str, int]] = field(default_factory=list)
+    closed: bool = False
+    drift_checked: int | None = 0
+    """Number of calls of the body's own task that were compared with the record; None: stopped comparing."""
+    prior: dict[int, tuple[str, str, str | None]] | None = None
+    """By place in the body's own task: hash, endpoint and request of each recorded call. None: not read yet."""
+    recorded: frozenset[tuple[str, int]] = frozenset()
+    observer: Observer | None = None
+    """Told of answers and tokens: kind, visit, details."""
+    asked_anew: int = 0
+    """Calls of this execution that the record had no answer for."""
+    _used: dict[str, set[int]] = field(default_factory=dict)
+    _sequence: Iterator[int] = field(default_factory=itertools.count)
+    _values: dict[str, Any] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _body: Any = None
+    _lent: bool = False
+
+    def enter_body(self) -> None:
+        """Remember in which task or thread the body runs; its own calls come in program order."""
+        self._body = _strand()
+
+    @contextmanager
+    def on_this_strand(self) -> Iterator[None]:
+        """Let a call be made for this thread by another: it counts as the body's own if this one does."""
+        self._lent = self._body is not None and self._body == _strand()
+        try:
+            yield
+        finally:
+            self._lent = False
+
+    def next_sequence(self) -> int | None:
+        """The place of a call among those of the body's own task; None for calls of tasks it started."""
+        if not self._lent and (self._body is None or self._body != _strand()):
+            return None
+        with self._lock:
+            return next(self._sequence)
+
+    def take_ordinal(self, request_hash: str) -> int:
+        """The lowest ordinal of this request that is not taken in this execution."""
+        with self._lock:
+            if self.closed:
+                raise VisitClosed(f"Node {self.node!r} has ended; its late call was refused.", node=self.node)
+            used = self._used.setdefault(request_hash, set())
+            ordinal = next(n for n in itertools.count() if n not in used)
+            used.add(ordinal)
+            return ordinal
+
+    def release_ordinal(self, request_hash: str, ordinal: int) -> None:
+        """Give an ordinal back after a call that got no answer, so that a resend is the same call."""
+        with self._lock:
+            self._used[request_hash].discard(ordinal)
+
+    def answered(self, request_hash: str, ordinal: int) -> None:
+        with self._lock:
+            self.finished.append((request_hash, ordinal))
+
+    def next_value_name(self, kind: str) -> str:
+        """A name for the next recorded value of this kind, such as ``now:0``."""
+        with self._lock:
+            counter = self._values.setdefault(kind, itertools.count())
+            return f"{kind}:{next(counter)}"
+
+    def random(self) -> Random:
+        """A generator seeded by the visit: the same numbers whenever it is executed again."""
+        seed = hashlib.sha256(f"{self.thread}\x1f{self.key}".encode()).digest()
+        return Random(int.from_bytes(seed[:16], "big"))
+
+    def notify(self, kind: str, details: Mapping[str, Any]) -> None:
+        if self.observer is not None:
+            self.observer(kind, self, details)
+
+    def close(self) -> None:
+        """Fence off whatever this execution still does."""
+        with self._lock:
+            self.closed = True
+
+
+def _strand() -> tuple[int, int]:
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    return threading.get_ident(), id(task) if task is not None else 0
+
+
+current_visit: ContextVar[Visit | None] = ContextVar("vertebra_visit", default=None)

@@ -1,0 +1,474 @@
+"""A compiled graph: run, resume, recover, cancel and watch its threads."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from vertebra.checkpointers.lease import new_holder
+from vertebra.checkpointers.opening import Store, open_checkpointer
+from vertebra.checkpointers.runs import Start
+from vertebra.errors import (
+    CrashLoop,
+    GraphChanged,
+    QuestionExpired,
+    ThreadBusy,
+    ThreadCancelled,
+    ThreadError,
+    UsageError,
+    VertebraError,
+)
+from vertebra.graphs.compilation import RESERVED_CHANNELS, build
+from vertebra.graphs.definition import Definition, Graph
+from vertebra.graphs.shape import difference, fingerprint, shape
+from vertebra.ports import Clock, Sender, SystemClock, crash_point
+from vertebra.runtime import events
+from vertebra.runtime.answering import accept_answer, due_answers
+from vertebra.runtime.door import Door, DoorParts
+from vertebra.runtime.driving import Drive
+from vertebra.runtime.execution import NodeRunner
+from vertebra.runtime.langgraph_face import LangGraphFace
+from vertebra.runtime.outcome import run_of
+from vertebra.runtime.scope import Listener
+from vertebra.runtime.sending import HttpSender
+from vertebra.runtime.services import AppServices
+from vertebra.runtime.session import Heart, patiently
+from vertebra.runtime.steering import sample_afresh, skip_node
+from vertebra.runtime.subgraphs import Subgraph
+from vertebra.runtime.sync_face import SyncFace
+from vertebra.types import Run, ThreadRecord
+
+if TYPE_CHECKING:
+    from vertebra.nodes.kinds import NodeSpec
+
+UNSET: Any = object()
+MAX_RECOVERIES = 5
+LEASE_TTL_S = 30.0
+
+
+class App(LangGraphFace, SyncFace):
+    """Made by ``Graph.compile``. A context manager, sync and async; works without.
+
+    One app serves any number of threads, event loops and OS threads at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        version: str,
+        shape: Mapping[str, Any],
+        services: AppServices,
+        owns_store: bool,
+        graph: Any,
+        definition: Definition | None,
+        lease_ttl_s: float,
+        max_recoveries: int,
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.shape = shape
+        self.fingerprint = fingerprint(shape)
+        self.services = services
+        self.graph = graph
+        self.definition = definition
+        self.heart = Heart(services.store)
+        self.active: dict[str, Drive] = {}
+        self._owns_store = owns_store
+        self._lease_ttl_s = lease_ttl_s
+        self._max_recoveries = max_recoveries
+        self._control: Any = None
+
+    @classmethod
+    def create(
+        cls,
+        graph: Graph,
+        *,
+        checkpointer: str | Store | Any = "memory://",
+        journal: str | None = None,
+        models: Mapping[str, str] | None = None,
+        default_model: str | None = None,
+        lease_ttl_s: float = LEASE_TTL_S,
+        max_recoveries: int = MAX_RECOVERIES,
+        max_answer_bytes: int = 64_000_000,
+        clock: Clock | None = None,
+        sender: Sender | None = None,
+    ) -> App:
+        """What ``Graph.compile`` does after the checks.
+
+        ``checkpointer``: a URL (``memory://``, ``sqlite:///file``, ``postgresql://...``), an open
+        store, or a LangGraph saver; with a saver, ``journal`` is the URL for journal and run records.
+        ``models`` turns tasks of ``@llm`` into models, ``default_model`` serves the others.
+        ``lease_ttl_s``: after this long without a heartbeat another process may take a thread over.
+        ``max_recoveries``: how often a run may kill its process without progress until it is set aside.
+        """
+        definition = graph.definition
+        services, owns = open_services(
+            checkpointer, journal, models, default_model, max_answer_bytes, clock, sender, state_types(definition)
+        )
+        compiled = compile_definition(definition).compile(checkpointer=services.store.saver, name=definition.name)
+        app = cls(
+            name=definition.name,
+            version=definition.version,
+            shape=shape(definition),
+            services=services,
+            owns_store=owns,
+            graph=compiled,
+            definition=definition,
+            lease_ttl_s=lease_ttl_s,
+            max_recoveries=max_recoveries,
+        )
+        services.store.saver.on_durable = app.edge_is_durable
+        return app
+
+    async def run(
+        self,
+        input: Any = None,
+        *,
+        thread_id: str | None = None,
+        principal: Any = None,
+        wait_s: float = 0.0,
+        on_event: Listener | None = None,
+    ) -> Run:
+        """Start a run and drive it to its end or next question.
+
+        On a new ``thread_id`` (default: a fresh one), or on one that has ended: then it is a further
+        turn. Called again with the same input while the run has failed or its process has died, it
+        resumes it; with another input it raises ``ThreadNotFinished``. Also raises ``InvalidInput``,
+        ``ThreadBusy`` (after ``wait_s`` seconds), ``GraphChanged``. A run that fails is returned, with
+        its ``error``: see ``Run.raise_for_status``.
+        """
+        thread = thread_id or uuid.uuid4().hex
+        known = await self.services.store.runs.get(thread)
+        if known is not None and known.status in ("running", "failed", "interrupted"):
+            self._require_same_shape(known)
+        values = self.read_input(input, fresh=known is None)
+        start = Start(
+            run_id=uuid.uuid4().hex,
+            graph=self.name,
+            version=self.version,
+            fingerprint=self.fingerprint,
+            shape=self.shape,
+            input=self.store_input(values),
+            principal=principal_id(principal),
+        )
+        record, lease = await patiently(
+            lambda: self.services.store.runs.begin(thread, start, new_holder(), self._lease_ttl_s),
+            self.services.clock,
+            wait_s,
+        )
+        drive = Drive(self, record, lease, principal=principal, listener=on_event, given=values)
+        return await self._driven(drive)
+
+    async def resume(
+        self,
+        thread_id: str,
+        answer: Any = UNSET,
+        *,
+        interrupt_id: str | None = None,
+        skip: Any = None,
+        update: Any = None,
+        fresh: Any = None,
+        principal: Any = None,
+        wait_s: float = 0.0,
+        on_event: Listener | None = None,
+    ) -> Run:
+        """Drive a thread on: with the answer to its question, or from where it failed or died.
+
+        An answer belongs to one interrupt: given again it changes nothing; another answer raises
+        ``AnswerMismatch``. ``interrupt_id`` may be left out while exactly one question waits.
+        ``skip=node, update=...`` puts ``update`` in the place of what a stuck node would have
+        returned; ``fresh=node`` asks its calls anew. Both are recorded. A thread that has ended is
+        returned as it is.
+        """
+        store = self.services.store
+        record = await store.runs.require(thread_id)
+        self._require_same_shape(record)
+        if answer is not UNSET:
+            is_new = await accept_answer(self, record, answer, interrupt_id, principal_id(principal))
+            crash_point("answer.recorded")
+            if not is_new and record.status != "interrupted":
+                return await run_of(self, record)
+        elif record.status == "cancelled":
+            raise ThreadCancelled(f"Thread {thread_id!r} was cancelled.", thread=thread_id)
+        elif record.status == "done" or (record.status == "interrupted" and skip is None and fresh is None):
+            return await run_of(self, record)
+        before = record.status
+        record, lease = await patiently(
+            lambda: store.runs.take(thread_id, new_holder(), self._lease_ttl_s, by_hand=True),
+            self.services.clock,
+            wait_s,
+        )
+        drive = Drive(self, record, lease, principal=principal, listener=on_event, given=None)
+        drive.status_before = before
+        if skip is not None:
+            await drive.prepared(skip_node(self, record, skip, update, principal_id(principal)))
+        if fresh is not None:
+            await drive.prepared(sample_afresh(self, record, fresh, principal_id(principal)))
+        return await self._driven(drive)
+
+    async def recover(
+        self, thread_id: str | None = None, *, at_once: int = 8, on_event: Listener | None = None
+    ) -> list[Run]:
+        """Drive on every run of this graph whose process has died, and every one whose timer is due.
+
+        Returns a ``Run`` for each. A run that keeps killing its processes is set aside as ``failed``
+        with ``CrashLoop``; one that another process takes first is left out.
+        """
+        store = self.services.store
+        limit = asyncio.Semaphore(at_once)
+        wanted = [thread_id] if thread_id is not None else await store.runs.recoverable(self.name)
+        due = await due_answers(self, thread_id)
+
+        async def one(thread: str) -> Run | None:
+            async with limit:
+                return await self._recovered(thread, on_event)
+
+        async def asked(thread: str, interrupt: str, default: Any) -> Run | None:
+            async with limit:
+                return await self._expired(thread, interrupt, default, on_event)
+
+        jobs = [one(thread) for thread in wanted] + [asked(*item) for item in due]
+        return [run for run in await asyncio.gather(*jobs) if run is not None]
+
+    async def _recovered(self, thread: str, on_event: Listener | None) -> Run | None:
+        store = self.services.store
+        record = await store.runs.require(thread)
+        try:
+            self._require_same_shape(record)
+            record, lease = await store.runs.take(
+                thread, new_holder(), self._lease_ttl_s, max_recoveries=self._max_recoveries
+            )
+        except ThreadBusy:
+            return None
+        except CrashLoop as error:
+            await store.runs.set_aside(thread, error.to_json())
+            return await run_of(self, await store.runs.require(thread), error)
+        except VertebraError as error:
+            return await run_of(self, record, error)
+        return await self._driven(Drive(self, record, lease, principal=None, listener=on_event, given=None))
+
+    async def _expired(self, thread: str, interrupt: str, default: Any, on_event: Listener | None) -> Run | None:
+        store = self.services.store
+        record = await store.runs.require(thread)
+        await store.runs.clear_timer(thread, f"deadline:{interrupt}")
+        if record.status != "interrupted":
+            return None
+        if default is None:
+            error = QuestionExpired(f"The deadline of interrupt {interrupt!r} has passed.", thread=thread)
+            return await run_of(self, record, error)
+        try:
+            return await self.resume(thread, default, interrupt_id=interrupt, on_event=on_event)
+        except ThreadError:
+            return None  # answered in the meantime
+
+    async def cancel(self, thread_id: str) -> bool:
+        """Cancel a thread. True if it is cancelled now, False if its process has been asked to stop."""
+        done = await self.services.store.runs.request_cancel(thread_id)
+        drive = self.active.get(thread_id)
+        if not done and drive is not None:
+            drive.cancel()
+        return done
+
+    async def events(
+        self, input: Any = UNSET, *, thread_id: str | None = None, **options: Any
+    ) -> AsyncIterator[events.Event]:
+        """``run(input)``, or without an input ``resume(thread_id, ...)``, as a stream of typed events.
+
+        The last one is ``RunEnded``. Leaving the loop early stops the drive at its last durable
+        edge; the thread can be recovered.
+        """
+        queue: asyncio.Queue[events.Event | None] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def listen(event: events.Event) -> None:
+            loop.call_soon_threadsafe(queue.put_nowait, event)
+
+        async def work() -> Run:
+            try:
+                if input is UNSET:
+                    if thread_id is None:
+                        raise UsageError("events() needs an input or a thread_id.", remedy="pass one of them.")
+                    return await self.resume(thread_id, on_event=listen, **options)
+                return await self.run(input, thread_id=thread_id, on_event=listen, **options)
+            finally:
+                loop.call_soon_threadsafe(queue.put_nowait, None)
+
+        task = asyncio.create_task(work())
+        try:
+            while (event := await queue.get()) is not None:
+                yield event
+            run = await task
+            yield events.RunEnded(run.thread_id, run)
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    async def status(self, thread_id: str) -> Run:
+        """How a thread stands, without driving it. Raises ``ThreadNotFound``."""
+        return await run_of(self, await self.services.store.runs.require(thread_id))
+
+    async def delete(self, thread_id: str) -> None:
+        """Forget a thread: its state, journal and run record. Raises ``ThreadBusy`` while it is driven."""
+        await self.services.store.runs.delete(thread_id)
+        await self.services.store.saver.adelete_thread(thread_id)
+
+    async def drain(self, reason: str = "shutdown") -> None:
+        """Stop every drive of this process after its present superstep; the threads can be recovered at once."""
+        self.control.request_drain(reason)
+        while self.active:
+            await self.services.clock.sleep(0.02)
+
+    @property
+    def control(self) -> Any:
+        """LangGraph's switch for draining, shared by all drives of this app."""
+        if self._control is None:
+            from langgraph.runtime import RunControl
+
+            self._control = RunControl()
+        return self._control
+
+    async def _driven(self, drive: Drive) -> Run:
+        _, error = await drive.to_next_stop()
+        return await run_of(self, await self.services.store.runs.require(drive.record.thread), error)
+
+    def _require_same_shape(self, record: ThreadRecord) -> None:
+        if record.fingerprint == self.fingerprint or record.status in ("done", "cancelled"):
+            return
+        lines = difference(record.shape, self.shape)
+        raise GraphChanged(
+            f"Thread {record.thread!r} was started by graph {record.graph!r} version {record.version!r}, "
+            "which has changed since:\n" + "\n".join(f"  {line}" for line in lines) + "\n",
+            thread=record.thread,
+            graph=self.name,
+        )
+
+    async def edge_is_durable(self, place: tuple[str, str], checkpoint: Any, metadata: Any) -> None:
+        """Called by the saver after each checkpoint: progress for the run record, an event for listeners."""
+        drive = self.active.get(place[0])
+        if drive is None or place[1]:
+            return
+        if drive.record.recoveries:
+            await self.services.store.runs.progressed(drive.lease, checkpoint["id"])
+        finished, drive.scope.returned = tuple(drive.scope.returned), []
+        drive.scope.emit(events.EdgeCrossed(place[0], int((metadata or {}).get("step", 0)), checkpoint["id"], finished))
+
+    def read_input(self, given: Any, *, fresh: bool) -> dict[str, Any]:
+        """Channel values from what the caller passed."""
+        if self.definition is None:
+            return dict(given or {})
+        return self.definition.schema.read_input(given if given is not None else {}, fresh=fresh)
+
+    def store_input(self, values: dict[str, Any]) -> bytes:
+        """The input as it is kept in the run record, for a crash before the first checkpoint."""
+        kind, data = self.services.store.saver.serde.dumps_typed(values)
+        return kind.encode() + b"\n" + data
+
+    def read_stored_input(self, record: ThreadRecord) -> Any:
+        kind, _, data = (record.input or b"").partition(b"\n")
+        return self.services.store.saver.serde.loads_typed((kind.decode(), data))
+
+    def output_of(self, values: Any) -> Any:
+        """The state as users see it."""
+        if self.definition is None or not isinstance(values, Mapping):
+            return values
+        return self.definition.schema.output(values) if values else None
+
+    @property
+    def public_channels(self) -> list[str]:
+        """The fields of the state, without what the spine keeps beside them."""
+        return [] if self.definition is None else list(self.definition.schema.fields)
+
+    def spec_of(self, node: str) -> NodeSpec | None:
+        """The declaration of a node; of a subgraph's by its own name."""
+        return None if self.definition is None else _find_spec(self.definition, node)
+
+    async def aclose(self) -> None:
+        """Close what this app opened."""
+        await self.services.door.parts.sender.aclose()
+        self.close()
+
+    def close(self) -> None:
+        self.services.close()
+        if self._owns_store:
+            self.services.store.close()
+
+    async def __aenter__(self) -> App:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __enter__(self) -> App:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<App {self.name!r} version {self.version!r} on {self.services.store.url}>"
+
+
+def compile_definition(definition: Definition) -> Any:
+    """The LangGraph builder for a definition and, compiled within it, its subgraphs."""
+    inner = {
+        name: Subgraph(graph.definition, compile_definition(graph.definition).compile(name=name))
+        for name, graph in definition.subgraphs.items()
+    }
+    runner = NodeRunner(definition, inner)
+    return build(definition, lambda _, name: runner.wrap(name))
+
+
+def open_services(
+    checkpointer: Any,
+    journal: str | None,
+    models: Mapping[str, str] | None,
+    default_model: str | None,
+    max_answer_bytes: int,
+    clock: Clock | None,
+    sender: Sender | None,
+    types: set[type[Any]],
+) -> tuple[AppServices, bool]:
+    """What an app stands on, and whether it has opened the store itself."""
+    store = open_checkpointer(checkpointer, journal=journal)
+    store.allow(types)
+    clock = clock or SystemClock()
+    parts = DoorParts(store.journal, sender or HttpSender(), clock, max_answer_bytes=max_answer_bytes)
+    services = AppServices(store, Door(parts), clock, dict(models or {}), default_model)
+    return services, store is not checkpointer
+
+
+def state_types(definition: Definition) -> set[type[Any]]:
+    """The types that checkpoints of this graph and its subgraphs may hold."""
+    found = definition.schema.types()
+    for graph in definition.subgraphs.values():
+        found |= state_types(graph.definition)
+    return found
+
+
+def _find_spec(definition: Definition, node: str) -> NodeSpec | None:
+    if node in definition.nodes:
+        return definition.nodes[node]
+    for graph in definition.subgraphs.values():
+        found = _find_spec(graph.definition, node)
+        if found is not None:
+            return found
+    return None
+
+
+def principal_id(principal: Any) -> str | None:
+    """The id under which a principal is recorded."""
+    if principal is None or isinstance(principal, str):
+        return principal
+    return str(getattr(principal, "id", principal))
+
+
+__all__ = ["RESERVED_CHANNELS", "UNSET", "App"]

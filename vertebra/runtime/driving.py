@@ -1,0 +1,197 @@
+"""Driving a thread: from its last durable edge to its end or next stop, and recording how it stands."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from vertebra.checkpointers.runs import Lease
+from vertebra.errors import LeaseLost, ParallelWrites, StoreError, VertebraError
+from vertebra.nodes.visit import current_visit
+from vertebra.ports import crash_point
+from vertebra.runtime import events
+from vertebra.runtime.execution import as_node_error
+from vertebra.runtime.interrupts import MARK
+from vertebra.runtime.outcome import pending_interrupts
+from vertebra.runtime.scope import Listener, Scope, current_scope
+from vertebra.runtime.session import Hold, holding
+from vertebra.types import RunStatus, ThreadRecord
+
+if TYPE_CHECKING:
+    from vertebra.runtime.app import App
+
+RUN_KEY = "vertebra_run"
+RECURSION_LIMIT = 1_000_000
+"""Cycles are bounded by max_visits, which check() demands; LangGraph's own limit must not come first."""
+
+
+class Drive:
+    """One stretch of one thread in this process."""
+
+    def __init__(
+        self, app: App, record: ThreadRecord, lease: Lease, *, principal: Any, listener: Listener | None, given: Any
+    ) -> None:
+        self.app = app
+        self.record = record
+        self.lease = lease
+        self.given = given
+        self.advance: Callable[[Any], Awaitable[None]] = self._invoke
+        self.status_before: RunStatus = "failed"
+        self._hold: Hold | None = None
+        self.scope = Scope(
+            app.services,
+            record.thread,
+            record.run_id,
+            record.branch,
+            principal if principal is not None else record.principal,
+            listener,
+        )
+
+    @property
+    def config(self) -> Any:
+        return {
+            "configurable": {"thread_id": self.record.thread},
+            "metadata": {RUN_KEY: self.record.run_id},
+            "recursion_limit": RECURSION_LIMIT,
+        }
+
+    async def to_next_stop(self) -> tuple[RunStatus, VertebraError | None]:
+        """Drive on until the run ends or waits, record how it stands, and let the thread go.
+
+        Raises ``LeaseLost``, ``StoreError`` (the thread stays ``running``, to be recovered), and
+        ``CancelledError`` when the caller was cancelled (likewise).
+        """
+        crash_point("thread.begun")
+        token = current_scope.set(self.scope)
+        visit_token = current_visit.set(None)
+        try:
+            async with holding(self.app.services.store, self.app.heart, self.record, self.lease) as hold:
+                self._hold = hold
+                self.app.active[self.record.thread] = self
+                status, error = await self._guarded(hold)
+        finally:
+            self.app.active.pop(self.record.thread, None)
+            current_visit.reset(visit_token)
+            current_scope.reset(token)
+        return status, error
+
+    async def _guarded(self, hold: Hold) -> tuple[RunStatus, VertebraError | None]:
+        status: RunStatus
+        try:
+            status, error = await self._steps()
+        except asyncio.CancelledError:
+            if hold.lost:
+                _uncancel()
+                raise LeaseLost(f"Thread {self.record.thread!r} was taken over.", thread=self.record.thread) from None
+            if not hold.cancel_requested:
+                await asyncio.shield(self._finish("running", None))
+                raise
+            _uncancel()
+            status, error = "cancelled", None
+        except LeaseLost:
+            raise
+        except StoreError:
+            # The state below is not known to be written: leave the thread to be recovered.
+            await self._let_go()
+            raise
+        await asyncio.shield(self._finish(status, error))
+        return status, error
+
+    async def _steps(self) -> tuple[RunStatus, VertebraError | None]:
+        while True:
+            payload = await self._payload()
+            if payload is _WAITING:
+                return "interrupted", None
+            try:
+                await self.advance(payload)
+            except (StoreError, LeaseLost):
+                raise
+            except Exception as error:
+                if type(error).__name__ == "GraphDrained":
+                    return "running", None
+                return "failed", self._typed(error)
+            snapshot = await self.app.graph.aget_state(self.config)
+            waiting = pending_interrupts(snapshot)
+            if not waiting:
+                return ("done" if not snapshot.next else "running"), None
+            await self._announce(waiting)
+            answers = await self.app.services.store.runs.answers(self.record.thread)
+            if not any(interrupt_id in answers for interrupt_id, _, _ in waiting):
+                return "interrupted", None
+
+    async def _invoke(self, payload: Any) -> None:
+        """One call of LangGraph's loop, every superstep durable before the next."""
+        await self.app.graph.ainvoke(payload, self.config, durability="sync", control=self.app.control)
+
+    async def prepared(self, steering: Awaitable[None]) -> None:
+        """Do something to the held thread before it is driven on; if that fails, let it go as it was."""
+        try:
+            await steering
+        except BaseException:
+            await asyncio.shield(self._finish(self.status_before, None))
+            raise
+
+    def cancel(self) -> None:
+        """Stop because a person cancelled the thread, from within this process."""
+        if self._hold is not None:
+            self._hold.cancel_requested = True
+            self._hold.stop()
+
+    async def _payload(self) -> Any:
+        """What to hand to LangGraph: the input of a run that has no checkpoint yet, answers, or nothing."""
+        latest = await self.app.services.store.saver.aget_tuple(self.config)
+        if latest is None or (latest.metadata or {}).get(RUN_KEY) != self.record.run_id:
+            return self.given if self.given is not None else self.app.read_stored_input(self.record)
+        snapshot = await self.app.graph.aget_state(self.config)
+        waiting = pending_interrupts(snapshot)
+        if not waiting:
+            return None
+        answers = await self.app.services.store.runs.answers(self.record.thread)
+        known = {i: json.loads(answers[i]) for i, _, _ in waiting if i in answers}
+        if known:
+            from langgraph.types import Command
+
+            return Command(resume=known)
+        others = [task for task in snapshot.tasks if not task.interrupts and task.result is None]
+        return None if others else _WAITING
+
+    async def _announce(self, waiting: list[tuple[str, Any, str]]) -> None:
+        from vertebra.runtime.interrupts import read_interrupt
+
+        for interrupt_id, value, node in waiting:
+            due = None
+            if isinstance(value, Mapping) and value.get(MARK) and value.get("deadline_s") is not None:
+                due = await self.app.services.store.runs.set_timer(
+                    self.record.thread, f"deadline:{interrupt_id}", float(value["deadline_s"])
+                )
+            self.scope.emit(events.Asked(self.record.thread, read_interrupt(interrupt_id, value, node, due)))
+
+    def _typed(self, error: Exception) -> VertebraError:
+        if type(error).__name__ == "InvalidUpdateError":
+            typed: VertebraError = ParallelWrites(f"Two branches wrote one field at once: {error}")
+        else:
+            typed = as_node_error(error, "?") if not isinstance(error, VertebraError) else error
+            typed.__cause__ = error if typed is not error else error.__cause__
+        return typed.located(graph=self.app.name, thread=self.record.thread)
+
+    async def _finish(self, status: RunStatus, error: VertebraError | None) -> None:
+        crash_point("thread.finishing")
+        await self.app.services.store.runs.finish(self.lease, status, error.to_json() if error else None)
+        crash_point("thread.finished")
+
+    async def _let_go(self) -> None:
+        with contextlib.suppress(StoreError):  # if that fails too, the lease runs out by itself
+            await asyncio.shield(self._finish("running", None))
+
+
+_WAITING: Any = object()
+
+
+def _uncancel() -> None:
+    """The heartbeat cancelled this task to stop the drive; the caller was not cancelled."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()

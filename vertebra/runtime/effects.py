@@ -1,0 +1,80 @@
+"""Effects through the same journal: done once for their arguments, with the outcome recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from vertebra.errors import UsageError
+from vertebra.nodes.kinds import Node
+from vertebra.nodes.visit import Visit
+from vertebra.ports import crash_point
+from vertebra.runtime.door import Call, Door
+from vertebra.runtime.requests import identify_effect
+from vertebra.types import RecordedAnswer
+
+Invoke = Callable[[str], Awaitable[Any]]
+"""Do the effect, given its idempotency key."""
+
+
+def jsonable(value: Any, what: str) -> Any:
+    """The value as plain JSON data. Raises ``UsageError`` where that is impossible."""
+    from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+    try:
+        return to_jsonable_python(value)
+    except PydanticSerializationError as error:
+        raise UsageError(
+            f"{what} cannot be written as JSON: {error}.", remedy="use plain data or pydantic models."
+        ) from error
+
+
+async def once(
+    door: Door, visit: Visit, name: str, args: Any, invoke: Invoke, check: Callable[[str], Awaitable[Any]] | None
+) -> Any:
+    """The outcome of an effect: recorded, found out by ``check``, or done now."""
+    identity = identify_effect(name, jsonable(args, f"The arguments of effect {name!r}"))
+    async with Call(door, visit, identity) as call:
+        recorded = await call.begin("effect")
+        if recorded is not None:
+            return json.loads(recorded.body)
+        crash_point("effect.intent")
+        key = call.key.idempotency_key
+        outcome: Any = None
+        if check is not None and call.record_before is not None and call.record_before.sends > 1:
+            # It was begun before and no outcome is known: ask the other system first.
+            outcome = await check(key)
+        if outcome is None:
+            try:
+                outcome = await invoke(key)
+            except (Exception, asyncio.CancelledError) as error:
+                await call.note(f"raised {type(error).__name__}", None, None)
+                raise
+        crash_point("effect.done")
+        plain = jsonable(outcome, f"The result of effect {name!r}")
+        body = json.dumps(plain, ensure_ascii=False).encode()
+        await call.record(RecordedAnswer(200, (("content-type", "application/json"),), body))
+        crash_point("effect.recorded")
+        # As it will be read from the record: a first execution must not see more than a later one.
+        return json.loads(body)
+
+
+def effect_name(fn: Any) -> str:
+    """The name under which a function's calls are recorded."""
+    if isinstance(fn, Node):
+        return fn.name
+    return str(getattr(fn, "__qualname__", type(fn).__qualname__)).replace("<locals>.", "")
+
+
+def bound_arguments(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments by parameter name, so that positional and keyword calls are the same call."""
+    target = fn.spec.fn if isinstance(fn, Node) else fn
+    try:
+        signature = inspect.signature(target)
+        bound = signature.bind_partial(*args, **kwargs)
+    except (TypeError, ValueError):
+        return {"args": list(args), **kwargs}
+    return {name: value for name, value in bound.arguments.items() if name != "ctx"}

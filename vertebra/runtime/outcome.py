@@ -1,0 +1,81 @@
+"""How a run stands, read from state, journal and run record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vertebra.errors import VertebraError
+from vertebra.runtime.interrupts import read_interrupt
+from vertebra.types import CallRecord, Interrupt, Run, ThreadRecord, Usage, VisitRecord
+
+if TYPE_CHECKING:
+    from vertebra.runtime.app import App
+
+
+def pending_interrupts(snapshot: Any) -> list[tuple[str, Any, str]]:
+    """Id, value and node of each question that waits in a LangGraph ``StateSnapshot``."""
+    return [(interrupt.id, interrupt.value, task.name) for task in snapshot.tasks for interrupt in task.interrupts]
+
+
+def usage_by_node(calls: Iterable[CallRecord], visits: Iterable[VisitRecord], run_id: str) -> dict[str, Usage]:
+    """Calls made and replayed, tokens and seconds of each node in one run, in the order of first use."""
+    usage: dict[str, Usage] = {}
+    for call in calls:
+        if call.run_id != run_id or call.kind == "effect":
+            continue
+        done = call.status == "done"
+        answer = call.answer
+        usage[call.node] = usage.get(call.node, Usage()) + Usage(
+            calls=int(done),
+            replayed=call.replays,
+            lost=call.lost,
+            input_tokens=(answer.input_tokens or 0) if answer else 0,
+            output_tokens=(answer.output_tokens or 0) if answer else 0,
+        )
+    for visit in visits:
+        if visit.run_id == run_id:
+            spent = Usage(seconds=visit.finished_at - visit.started_at)
+            usage[visit.node] = usage.get(visit.node, Usage()) + spent
+    return usage
+
+
+async def run_of(app: App, record: ThreadRecord, error: VertebraError | None = None) -> Run:
+    """The ``Run`` of a thread's present run."""
+    store = app.services.store
+    config = {"configurable": {"thread_id": record.thread}}
+    snapshot = await app.graph.aget_state(config)
+    calls = await store.journal.calls(record.thread)
+    visits = await store.journal.visits(record.thread)
+    interrupts: tuple[Interrupt, ...] = ()
+    if record.status == "interrupted":
+        interrupts = tuple(read_interrupt(i, value, node) for i, value, node in pending_interrupts(snapshot))
+    return Run(
+        thread_id=record.thread,
+        run_id=record.run_id,
+        status=record.status,
+        output=app.output_of(snapshot.values),
+        interrupts=interrupts,
+        usage=usage_by_node(calls, visits, record.run_id),
+        error=error or stored_error(record.error),
+        next=tuple(snapshot.next),
+    )
+
+
+def stored_error(data: Mapping[str, Any] | None) -> VertebraError | None:
+    """An error as it was recorded, with its class found again by its code."""
+    if data is None:
+        return None
+    kind = next((k for k in _kinds(VertebraError) if k.code == data.get("code")), VertebraError)
+    context = {str(k): v for k, v in dict(data.get("context", {})).items() if k not in ("message", "remedy")}
+    return kind(str(data.get("message", "")), remedy=str(data.get("remedy", "")), **context)
+
+
+def _kinds(root: type[VertebraError]) -> Sequence[type[VertebraError]]:
+    found = [root]
+    for kind in root.__subclasses__():
+        found.extend(_kinds(kind))
+    return found
+
+
+__all__ = ["pending_interrupts", "run_of", "stored_error", "usage_by_node"]

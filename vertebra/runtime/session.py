@@ -1,0 +1,120 @@
+"""Holding a thread: the lease, its heartbeat, and what happens when it is lost or the run is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from vertebra.checkpointers.opening import Store
+from vertebra.checkpointers.runs import Lease
+from vertebra.errors import LeaseLost, StoreError, ThreadBusy
+from vertebra.ports import Clock
+from vertebra.types import ThreadRecord
+
+
+class Hold:
+    """One held thread, and why its drive was stopped, if it was."""
+
+    def __init__(self, record: ThreadRecord, lease: Lease) -> None:
+        self.record = record
+        self.lease = lease
+        self.lost = False
+        self.cancel_requested = False
+        self.next_beat = 0.0
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+
+    def guard(self) -> None:
+        """Raise ``LeaseLost`` if this process may no longer write the thread."""
+        if self.lost:
+            raise LeaseLost(
+                f"Thread {self.lease.thread!r} was taken over by another process.", thread=self.lease.thread
+            )
+
+    def stop(self) -> None:
+        """Cancel the drive, from the heartbeat's thread."""
+        if self._task is not None:
+            self._loop.call_soon_threadsafe(self._task.cancel)
+
+
+class Heart:
+    """Prolongs the leases of an app's threads, from a thread of its own: a blocked event loop keeps them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._holds: set[Hold] = set()
+        self._wake = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def add(self, hold: Hold) -> None:
+        if self._store.url.backend == "memory":
+            return  # such a thread dies with this process: there is nobody to prolong it for
+        with self._wake:
+            self._holds.add(hold)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._beat, name="vertebra-heart", daemon=True)
+                self._thread.start()
+            self._wake.notify()
+
+    def remove(self, hold: Hold) -> None:
+        with self._wake:
+            self._holds.discard(hold)
+            self._wake.notify()
+
+    def _beat(self) -> None:
+        while True:
+            with self._wake:
+                if not self._holds:
+                    self._thread = None
+                    return
+                period = min(hold.lease.ttl_s for hold in self._holds) / 3
+                self._wake.wait(min(period, 1.0))
+                holds = list(self._holds)
+            for hold in holds:
+                self._renew(hold)
+
+    def _renew(self, hold: Hold) -> None:
+        try:
+            renewal = self._store.runs.renew_sync(hold.lease)
+        except StoreError:
+            return  # tried again at the next beat; if it goes on, the lease runs out and another takes over
+        if not renewal.held and not hold.lost:
+            hold.lost = True
+            hold.stop()
+        elif renewal.cancel_requested and not hold.cancel_requested:
+            hold.cancel_requested = True
+            hold.stop()
+
+
+async def patiently(
+    take: Callable[[], Awaitable[tuple[ThreadRecord, Lease]]], clock: Clock, wait_s: float
+) -> tuple[ThreadRecord, Lease]:
+    """Take a lease, waiting up to ``wait_s`` seconds for another writer to be done."""
+    waited, pause = 0.0, 0.05
+    while True:
+        try:
+            return await take()
+        except ThreadBusy:
+            if waited >= wait_s:
+                raise
+        pause = min(pause, wait_s - waited)
+        await clock.sleep(pause)
+        waited += pause
+        pause = min(pause * 1.5, 1.0)
+
+
+@asynccontextmanager
+async def holding(store: Store, heart: Heart, record: ThreadRecord, lease: Lease) -> AsyncIterator[Hold]:
+    """Keep the lease alive around a drive, with the saver refusing writes once it is lost."""
+    hold = Hold(record, lease)
+    saver: Any = store.saver
+    saver.guard(lease.thread, hold.guard)
+    heart.add(hold)
+    try:
+        yield hold
+    finally:
+        heart.remove(hold)
+        saver.guard(lease.thread, None)

@@ -1,0 +1,209 @@
+"""Ids and records that all rooms share: plain, frozen data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, NewType
+
+from vertebra.errors import VertebraError
+
+ThreadId = NewType("ThreadId", str)
+RunId = NewType("RunId", str)
+VisitKey = NewType("VisitKey", str)
+
+RunStatus = Literal["running", "interrupted", "done", "failed", "cancelled"]
+CallSource = Literal["provider", "journal"]
+CallStatus = Literal["intent", "done"]
+
+START = "__start__"
+END = "__end__"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One result of a static check: what, where, why, and what to do."""
+
+    code: str
+    severity: Literal["error", "warning"]
+    place: str
+    message: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.severity} {self.code} at {self.place}: {self.message} Remedy: {self.remedy}"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Calls and tokens of one node or run. ``lost`` counts calls whose answer died with a process."""
+
+    calls: int = 0
+    replayed: int = 0
+    lost: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.calls + other.calls,
+            self.replayed + other.replayed,
+            self.lost + other.lost,
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.seconds + other.seconds,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """A question that waits for a human: answer it with ``resume(thread, answer, interrupt_id=id)``."""
+
+    id: str
+    node: str
+    text: str
+    data: Any = None
+    answer_schema: Mapping[str, Any] | None = None
+    deadline: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallKey:
+    """What makes two calls one: the visit, the caller's request, its epoch and its ordinal."""
+
+    thread: str
+    visit: str
+    request_hash: str
+    epoch: int
+    ordinal: int
+
+    @property
+    def idempotency_key(self) -> str:
+        """Sent with every attempt of the call; the same after any crash."""
+        import hashlib
+
+        text = "\x1f".join((self.thread, self.visit, self.request_hash, str(self.epoch), str(self.ordinal)))
+        return "vertebra-" + hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One sending of a call that did not end in a recorded answer."""
+
+    outcome: str
+    at: float
+    status: int | None = None
+    waited_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedAnswer:
+    """A complete answer as it is kept: status, the headers worth keeping, the body's bytes."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """One row of the journal, as ``vertebra show`` lists it. Times are Unix seconds."""
+
+    key: CallKey
+    run_id: str
+    node: str
+    step: int
+    kind: Literal["llm", "effect", "http"]
+    endpoint: str
+    model: str | None
+    status: CallStatus
+    request: str | None
+    answer: RecordedAnswer | None
+    started_at: float
+    finished_at: float | None
+    sends: int
+    lost: int
+    replays: int
+    attempts: tuple[Attempt, ...] = ()
+    sequence: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VisitRecord:
+    """One node execution that ended: when, how, and on which attempt."""
+
+    visit: str
+    node: str
+    step: int
+    run_id: str
+    outcome: str
+    executions: int
+    started_at: float
+    finished_at: float
+    error: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadRecord:
+    """Where a thread stands, and who writes it."""
+
+    thread: str
+    graph: str
+    version: str
+    fingerprint: str
+    shape: Mapping[str, Any]
+    run_id: str
+    status: RunStatus
+    branch: str
+    recoveries: int
+    created_at: float
+    updated_at: float
+    holder: str | None
+    lease_epoch: int
+    lease_until: float | None
+    cancel_requested: bool
+    principal: str | None
+    error: Mapping[str, Any] | None
+    story: tuple[Mapping[str, Any], ...] = ()
+    input: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The outcome of driving a thread to its end or next stop.
+
+    ``output`` is the state (a model instance, or a dict for a TypedDict state); it is what is
+    known so far unless ``status`` is ``done``. ``calls_from_journal`` counts answers that were
+    taken from the record and not paid again, over the whole run.
+    """
+
+    thread_id: str
+    run_id: str
+    status: RunStatus
+    output: Any = None
+    interrupts: tuple[Interrupt, ...] = ()
+    usage: Mapping[str, Usage] = field(default_factory=dict)
+    error: VertebraError | None = None
+    next: tuple[str, ...] = ()
+
+    @property
+    def calls(self) -> int:
+        return sum(usage.calls for usage in self.usage.values())
+
+    @property
+    def calls_from_journal(self) -> int:
+        return sum(usage.replayed for usage in self.usage.values())
+
+    @property
+    def total(self) -> Usage:
+        return sum(self.usage.values(), Usage())
+
+    def raise_for_status(self) -> Run:
+        """Raise the error of a failed run; otherwise return the run."""
+        if self.error is not None:
+            raise self.error
+        return self
