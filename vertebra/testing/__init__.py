@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from vertebra.testing.books import BookEntry, Books
     from vertebra.testing.crash import CRASH_POINTS, crash_at
     from vertebra.testing.scripted_model import ScriptedModel
-    from vertebra.testing.transport import ScriptedTransport
+    from vertebra.testing.transport import ScriptedReply, ScriptedTransport
     from vertebra.testing.virtual_time import ShuffledLoop, Stopped, VirtualClock, run_shuffled
 
 _HOMES = {
@@ -16,6 +16,7 @@ _HOMES = {
     "Books": "books",
     "CRASH_POINTS": "crash",
     "ScriptedModel": "scripted_model",
+    "ScriptedReply": "transport",
     "ScriptedTransport": "transport",
     "ShuffledLoop": "virtual_time",
     "Stopped": "virtual_time",
@@ -29,6 +30,7 @@ __all__ = [
     "BookEntry",
     "Books",
     "ScriptedModel",
+    "ScriptedReply",
     "ScriptedTransport",
     "ShuffledLoop",
     "Stopped",

@@ -7,13 +7,18 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from uuid import uuid4
 
 
 @dataclass(frozen=True, slots=True)
 class BookEntry:
-    """One request. ``paid``: a complete 2xx answer was produced; ``delivered``: it was all to be sent."""
+    """One request.
+
+    ``at``: seconds since 1970. ``status``: 0 where none was answered (a hang). ``paid``: a complete 2xx answer
+    was produced, so a provider would bill it. ``delivered``: it was sent whole, as far as the model can tell.
+    """
 
     at: float
     path: str
@@ -26,20 +31,25 @@ class BookEntry:
     output_tokens: int
     paid: bool
     delivered: bool
+    id: str = field(default_factory=lambda: uuid4().hex)
 
 
 class Books:
-    """Entries in memory and, with a path, as JSON Lines that survive their process."""
+    """Entries in memory and, with a path, as JSON Lines that survive their process. Safe in many threads.
+
+    Each line is appended by one write, so that several processes may share a file. An entry whose answer
+    could not be sent after all is appended again, with ``delivered`` false; the later line counts.
+    """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self._path = Path(path) if path is not None else None
-        self._entries: list[BookEntry] = []
+        self._entries: dict[str, BookEntry] = {}
         self._lock = threading.Lock()
 
     def enter(self, entry: BookEntry) -> None:
-        """Add an entry; on disk in one write before this returns."""
+        """Add an entry; with a path it has been written when this returns."""
         with self._lock:
-            self._entries.append(entry)
+            self._entries[entry.id] = entry
             if self._path is not None:
                 descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
                 try:
@@ -47,17 +57,26 @@ class Books:
                 finally:
                     os.close(descriptor)
 
+    def undelivered(self, entry: BookEntry) -> None:
+        """Note that the answer of an entry did not get through."""
+        if entry.delivered:
+            self.enter(replace(entry, delivered=False))
+
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Books:
-        """The books that another process keeps; empty if there are none yet."""
-        books = cls()
-        file = Path(path)
-        if file.exists():
-            books._entries = [BookEntry(**json.loads(line)) for line in file.read_text().splitlines()]
+        """The books that another process keeps; empty if there are none yet. A line half written is left out."""
+        books, file = cls(), Path(path)
+        known = {one.name for one in fields(BookEntry)}
+        for line in file.read_bytes().splitlines(keepends=True) if file.exists() else ():
+            if line.strip() and line.endswith(b"\n"):
+                told = {key: value for key, value in json.loads(line).items() if key in known}
+                entry = BookEntry(**told)
+                books._entries[entry.id] = entry
         return books
 
     def __iter__(self) -> Iterator[BookEntry]:
-        return iter(list(self._entries))
+        with self._lock:
+            return iter(list(self._entries.values()))
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -75,6 +94,6 @@ class Books:
         return Counter(entry.idempotency_key or "" for entry in self.paid())
 
     def repeats(self) -> dict[tuple[str, str | None], int]:
-        """Requests paid more than once under one idempotency key."""
+        """Requests paid more than once under one idempotency key: ``{(digest, key): times}``."""
         counted = Counter((entry.digest, entry.idempotency_key) for entry in self.paid())
         return {key: count for key, count in counted.items() if count > 1}

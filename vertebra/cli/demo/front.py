@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import select
 import socket
@@ -17,13 +18,13 @@ from vertebra.cli.demo.engines import CHAT_MODEL, SPEECH_MODEL, Speech
 from vertebra.cli.demo.errors import AudioUnreadable
 from vertebra.cli.demo.multipart import read_multipart
 from vertebra.testing.books import BookEntry, Books
-from vertebra.testing.protocol import read_request
 
 MAX_TOKENS = 400
 MAX_BODY_BYTES = 32_000_000
 ANSWER_WITHIN_S = 180.0
 
 JSON = "application/json"
+SPEECH = "/audio/transcriptions"
 
 
 class Front(ThreadingHTTPServer):
@@ -71,23 +72,21 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(size)
         path = self.path.split("?")[0]
         content_type = self.headers.get("content-type", "")
+        asked = read_multipart(content_type, body) if path.endswith(SPEECH) else _object(body)
+        if not asked:
+            return self._refuse(400, "The body is neither a form with a file nor a JSON object.")
+        entry = Entry(self, path, asked)
         try:
-            asked = read_request(path, content_type, body)
-        except ValueError:
-            return self._refuse(400, "The body is no JSON object.")
-        entry = Entry(self, path, asked.digest, asked.body.get("model"))
-        try:
-            if path.endswith("/audio/transcriptions"):
-                self._transcribe(entry, content_type, body)
+            if path.endswith(SPEECH):
+                self._transcribe(entry, asked)
             else:
-                self._forward(entry, path, json.loads(body))
+                self._forward(entry, path, asked)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
         finally:
             entry.write()
 
-    def _transcribe(self, entry: Entry, content_type: str, body: bytes) -> None:
-        fields = read_multipart(content_type, body)
+    def _transcribe(self, entry: Entry, fields: dict[str, bytes]) -> None:
         if "file" not in fields:
             return self._refuse(400, "The field `file` is missing.", entry)
         try:
@@ -168,10 +167,12 @@ class Handler(BaseHTTPRequestHandler):
 class Entry:
     """A line of the books in the making."""
 
-    def __init__(self, handler: Handler, path: str, digest: str, model: Any) -> None:
+    def __init__(self, handler: Handler, path: str, asked: dict[str, Any]) -> None:
         self._handler = handler
         self._at = time.time()
-        self._path, self._digest, self._model = path, digest, model if isinstance(model, str) else None
+        self._path, self._digest = path, hashlib.sha256(f"{path}\n{sorted(asked.items())}".encode()).hexdigest()[:16]
+        model = asked.get("model")
+        self._model = model.decode("utf-8", "replace") if isinstance(model, bytes) else str(model or "")
         self._tokens: tuple[int, int] = (0, 0)
         self.status = 0
         self.paid = False
@@ -210,6 +211,15 @@ class Entry:
                 delivered=self.delivered,
             )
         )
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    """A body that is a JSON object, or nothing."""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _events(reply: HTTPResponse) -> Iterator[bytes]:

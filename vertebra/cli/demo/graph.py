@@ -35,10 +35,11 @@ def cut(visit: Consultation) -> dict[str, Any]:
 async def transcribe(piece: Slice, ctx: Context) -> dict[str, Any]:
     """What is said in one slice."""
     path = Path(piece.path)
+    sound = await asyncio.to_thread(path.read_bytes)
     async with _gate(asyncio.get_running_loop()):
         answer = await ctx.client.audio.transcriptions.create(
             model=ctx.model,
-            file=(path.name, path.read_bytes(), "audio/wav"),
+            file=(path.name, sound, "audio/wav"),
             prompt=VOCABULARY,
             response_format="json",
         )
@@ -104,7 +105,7 @@ def decided(visit: Consultation) -> str:
 @effect
 def deliver(visit: Consultation) -> dict[str, Any]:
     """Write the report, as JSON and as a page. Each file is there whole or not at all."""
-    from vertebra.cli.demo.page import render
+    from vertebra.cli.demo.report import render
 
     folder = Path(visit.folder)
     content = visit.model_dump(mode="json", include={"report", "approval", "transcript"})

@@ -45,9 +45,10 @@ def main() -> int:
         "ready_s": round(time.monotonic() - began, 2),
     }
     print(json.dumps(ready), flush=True)
-    while sys.stdin.buffer.read(4096):
+    while os.read(0, 4096):
         pass
-    _end(server)
+    del server  # alive until here: it is the engine
+    _end()
     return 0
 
 
@@ -55,10 +56,10 @@ def _end_with_parent(parent: int) -> None:
     """For the parents whose pipe somebody else still holds."""
     while os.getppid() == parent:
         time.sleep(1.0)
-    _end(None)
+    _end()
 
 
-def _end(server: object) -> None:
+def _end() -> None:
     """At once: an engine in the middle of an answer would hold up an orderly exit."""
     sys.stdout.flush()
     os._exit(0)

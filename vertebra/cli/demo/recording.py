@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import wave
 from array import array
 from collections.abc import Iterator
@@ -40,6 +41,8 @@ def blocks(path: Path) -> Iterator[array[int]]:
 
 def _is_wav(path: Path) -> bool:
     """Whether the standard library can read it; a WAV of another kind goes to the decoder."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for, for ever
+        raise AudioMissing(f"{path} is not a file.")
     try:
         with path.open("rb") as file:
             head = file.read(12)
@@ -70,7 +73,7 @@ def _wav_blocks(path: Path) -> Iterator[array[int]]:
 def _decoded_blocks(path: Path) -> Iterator[array[int]]:
     """Through FFmpeg, as the wheel ``av`` carries it."""
     try:
-        import av
+        av: Any = importlib.import_module("av")
     except ImportError as error:
         raise AudioUnreadable(f"{path.name} is not a WAV file of PCM, and no decoder is installed.") from error
     with _readable(path), path.open("rb") as file, av.open(file, options={"format_whitelist": _FORMATS}) as container:
@@ -100,5 +103,5 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (wave.Error, EOFError, OSError, ValueError) as error:  # FFmpeg's errors are OSErrors or ValueErrors
-        reason = str(error).strip() or type(error).__name__
+        reason = str(error).partition(": '")[0].strip() or type(error).__name__
         raise AudioUnreadable(f"{path.name} cannot be decoded: {reason}.") from error

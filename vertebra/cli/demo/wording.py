@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 NOT_SAID = "Not said."
@@ -22,15 +23,15 @@ VOCABULARY = (
     "ibuprofen, insulin, levothyroxine, lisinopril, losartan, metformin, metoprolol, naproxen, omeprazole, "
     "paracetamol, penicillin, prednisone, ramipril, salbutamol, sertraline, simvastatin, warfarin."
 )
-"""What a speech model should expect to hear: among the most prescribed medicines, in the ``prompt`` of a transcription."""
+"""For the ``prompt`` of a transcription: medicines that are prescribed often, so that their names are expected."""
 
 _CUES: Mapping[str, re.Pattern[str]] = {
     section: re.compile(pattern, re.IGNORECASE)
     for section, pattern in {
-        "complaint": r"\b(I (have|get|feel|can't|cannot)|I've|my \w+ (hurts?|aches?)|pain|ache|cough|worse|sore|dizzy)\b",
-        "history": r"\b(I had|as a child|history|allerg\w+|smok\w+|years? ago|surgery|operation|my (mother|father|family)"
-        r"|diagnosed|pregnan\w+)\b",
-        "medication": r"\b(milligrams?|mg|micrograms?|tablets?|pills?|dose|inhaler|I take|taking|twice a day|once a day|"
+        "complaint": r"\b(I (have|get|feel|can't|cannot)|I've|my \w+ (hurts?|aches?)|pain|ache|cough|worse|sore)\b",
+        "history": r"\b(I had|as a child|history|allerg\w+|smok\w+|years? ago|surgery|operation"
+        r"|my (mother|father|family)|diagnosed|pregnan\w+)\b",
+        "medication": r"\b(milligrams?|mg|micrograms?|tablets?|pills?|dose|inhaler|I take|taking|(twice|once) a day|"
         + "|".join(re.findall(r"[a-z]{6,}", VOCABULARY.split(". ", 1)[1].lower()))
         + r")\b",
         "findings": r"\byour (\w+ ){1,3}(is|are|sounds?|looks?|shows?|feels?)\b|\b(normal|swollen|tender|reading of)\b",
@@ -63,13 +64,14 @@ def shares(lines: Sequence[str], count: int) -> list[list[str]]:
     """Lines in at most ``count`` runs of nearly equal length, in order."""
     count = min(count, len(lines))
     edges = [len(lines) * n // count for n in range(count + 1)] if count else []
-    return [list(lines[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    return [list(lines[a:b]) for a, b in pairwise(edges)]
 
 
 def offered(lines: Sequence[str], complaint: str) -> dict[str, list[list[str]]]:
     """For each section the sentences to choose from, one list for each line that the section may have."""
     rest = [line for line in lines if line != complaint]
-    offer = {"complaint": [[complaint]]}
+    more = [line for line in rest if _CUES["complaint"].search(line) and not _CUES["plan"].search(line)]
+    offer = {"complaint": [[complaint], *shares(_spread(more, _MAX_OFFERED), 1)]}
     for section in SECTIONS[1:]:
         fitting = [line for line in rest if _CUES[section].search(line)]
         if section == "medication":  # an allergy names a medicine, but is history
@@ -80,7 +82,8 @@ def offered(lines: Sequence[str], complaint: str) -> dict[str, list[list[str]]]:
 
 def complaints(lines: Sequence[str]) -> list[str]:
     """The sentences that may be the reason of the visit."""
-    fitting = [line for line in lines if _CUES["complaint"].search(line)] or list(lines)
+    fitting = [line for line in lines if _CUES["complaint"].search(line) and not _CUES["plan"].search(line)]
+    fitting = fitting or list(lines)
     return fitting[:_MAX_OFFERED]
 
 

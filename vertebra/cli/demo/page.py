@@ -1,5 +1,0 @@
-"""stub"""
-
-
-def render(visit):
-    return "<html>"
