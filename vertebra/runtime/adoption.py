@@ -113,8 +113,9 @@ async def _execute(name: str, runnable: Any, state: Any, config: Any) -> Any:
     crash_point("node.started")
     started = scope.services.clock.now().timestamp()
     token = current_visit.set(visit)
+    skipped = outer is None and (name, place.step) in scope.stand_ins
     try:
-        result = await runnable.ainvoke(state, config)
+        result = scope.stand_ins[name, place.step] if skipped else await runnable.ainvoke(state, config)
     except Exception as error:
         if not _is_control_flow(error):
             await _failed(scope, visit, at, started, error)
@@ -122,8 +123,9 @@ async def _execute(name: str, runnable: Any, state: Any, config: Any) -> Any:
     finally:
         current_visit.reset(token)
         visit.close()
-    await _ended(scope, visit, started, "done", None)
-    scope.emit(events.NodeFinished(*at, scope.services.clock.now().timestamp() - started, ()))
+    await _ended(scope, visit, started, "skipped" if skipped else "done", None)
+    seconds = scope.services.clock.now().timestamp() - started
+    scope.emit(events.NodeSkipped(*at) if skipped else events.NodeFinished(*at, seconds, ()))
     scope.returned.append(name)
     crash_point("node.returned")
     scope.services.store.saver.expect(scope.thread, place.loop, place.task_id)

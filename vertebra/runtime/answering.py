@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vertebra.errors import InterruptAmbiguous, InterruptUnknown, ThreadCancelled
 from vertebra.runtime.interrupts import MARK, answer_text
 from vertebra.runtime.outcome import pending_interrupts
+from vertebra.runtime.snapshots import snapshot_of, thread_config
 from vertebra.types import ThreadRecord
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def _only(record: ThreadRecord, waiting: Mapping[str, Any], known: Mapping[str, 
 
 async def waiting_questions(app: App, thread: str) -> dict[str, Any]:
     """The pending interrupts of a thread: id to what was asked."""
-    snapshot = await app.graph.aget_state({"configurable": {"thread_id": thread}})
+    snapshot = await snapshot_of(app.graph, thread_config(thread))
     return {interrupt_id: value for interrupt_id, value, _ in pending_interrupts(snapshot)}
 
 

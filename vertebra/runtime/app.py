@@ -152,7 +152,7 @@ class App(LangGraphFace, SyncFace):
             version=self.version,
             fingerprint=self.fingerprint,
             shape=self.shape,
-            input=self.store_input(values),
+            input=self.pack(values),
             principal=principal_id(principal),
         )
         record, lease = await patiently(
@@ -363,14 +363,15 @@ class App(LangGraphFace, SyncFace):
             return dict(given or {})
         return self.definition.schema.read_input(given if given is not None else {}, fresh=fresh)
 
-    def store_input(self, values: dict[str, Any]) -> bytes:
-        """The input as it is kept in the run record, for a crash before the first checkpoint."""
+    def pack(self, values: Any) -> bytes:
+        """Values of the state as they are kept in run records and interventions."""
         kind, data = self.services.store.saver.serde.dumps_typed(values)
         return kind.encode() + b"\n" + data
 
-    def read_stored_input(self, record: ThreadRecord) -> Any:
-        kind, _, data = (record.input or b"").partition(b"\n")
-        return self.services.store.saver.serde.loads_typed((kind.decode(), data))
+    def unpack(self, data: bytes) -> Any:
+        """The inverse of ``pack``; only the types of the state's schema come back as objects."""
+        kind, _, packed = data.partition(b"\n")
+        return self.services.store.saver.serde.loads_typed((kind.decode(), packed))
 
     def output_of(self, values: Any) -> Any:
         """The state as users see it."""

@@ -18,6 +18,8 @@ from vertebra.runtime.interrupts import MARK
 from vertebra.runtime.outcome import pending_interrupts
 from vertebra.runtime.scope import Listener, Scope, current_scope
 from vertebra.runtime.session import Hold, holding
+from vertebra.runtime.snapshots import snapshot_of
+from vertebra.runtime.steering import stand_ins
 from vertebra.types import RunStatus, ThreadRecord
 
 if TYPE_CHECKING:
@@ -113,7 +115,7 @@ class Drive:
                 if type(error).__name__ == "GraphDrained":
                     return "running", None
                 return "failed", self._typed(error)
-            snapshot = await self.app.graph.aget_state(self.config)
+            snapshot = await snapshot_of(self.app.graph, self.config)
             waiting = pending_interrupts(snapshot)
             if not waiting:
                 return ("done" if not snapshot.next else "running"), None
@@ -144,8 +146,10 @@ class Drive:
         """What to hand to LangGraph: the input of a run that has no checkpoint yet, answers, or nothing."""
         latest = await self.app.services.store.saver.aget_tuple(self.config)
         if latest is None or (latest.metadata or {}).get(RUN_KEY) != self.record.run_id:
-            return self.given if self.given is not None else self.app.read_stored_input(self.record)
-        snapshot = await self.app.graph.aget_state(self.config)
+            return self.given if self.given is not None else self.app.unpack(self.record.input or b"")
+        self.scope.stand_ins = await stand_ins(self.app, self.record.thread)
+        snapshot = await snapshot_of(self.app.graph, self.config)
+        self._claim(latest, {task.id: task.name for task in snapshot.tasks})
         waiting = pending_interrupts(snapshot)
         if not waiting:
             return None
@@ -155,8 +159,25 @@ class Drive:
             from langgraph.types import Command
 
             return Command(resume=known)
-        others = [task for task in snapshot.tasks if not task.interrupts and task.result is None]
+        others = [
+            task
+            for task in snapshot.tasks
+            if (not task.interrupts and task.result is None) or (task.name, self._step(latest)) in self.scope.stand_ins
+        ]
         return None if others else _WAITING
+
+    def _step(self, latest: Any) -> int:
+        """The superstep that follows a checkpoint."""
+        return int((latest.metadata or {}).get("step", -1)) + 1
+
+    def _claim(self, latest: Any, names: Mapping[str, str]) -> None:
+        """What tasks of the next superstep wrote before they were stopped is theirs."""
+        if self.app.definition is None:
+            return
+        fields = self.app.definition.schema.fields
+        for task_id, channel, _ in latest.pending_writes or ():
+            if channel in fields and fields[channel].reducer is None:
+                self.scope.claims.take("", self._step(latest), task_id, names.get(task_id, task_id), [channel])
 
     async def _announce(self, waiting: list[tuple[str, Any, str]]) -> None:
         from vertebra.runtime.interrupts import read_interrupt

@@ -61,6 +61,11 @@ class NodeFailed(NodeEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class NodeSkipped(NodeEvent):
+    """The node was not executed: a person put an output in its place."""
+
+
+@dataclass(frozen=True, slots=True)
 class CallFinished(NodeEvent):
     """A call was answered, by the provider or from the journal."""
 

@@ -102,9 +102,16 @@ class NodeRunner:
         execution = _Execution(self, scope, spec, place, key, state, config)
         outcome, failure = "failed", None
         try:
-            update = await execution.run()
-            outcome = "done"
+            if outer is None and (spec.name, place.step) in scope.stand_ins:
+                update = self.update_of(spec, scope.stand_ins[spec.name, place.step], state, scope.run_id)
+                outcome = "skipped"
+            else:
+                update = await execution.run()
+                outcome = "done"
+            plain = [name for name in update if name in self.schema.fields and not self.schema.fields[name].reducer]
+            scope.claims.take(place.loop, place.step, place.task_id, spec.name, plain)
         except VertebraError as error:
+            outcome = "failed"
             failure = error.located(graph=self._definition.name, thread=scope.thread, node=spec.name, step=place.step)
             raise
         except asyncio.CancelledError:
@@ -115,7 +122,7 @@ class NodeRunner:
             raise
         finally:
             ended = scope.services.clock.now().timestamp()
-            if outcome in ("done", "failed"):
+            if outcome in ("done", "failed", "skipped"):
                 await scope.services.store.journal.visit_ended(
                     scope.thread,
                     VisitRecord(
@@ -291,7 +298,9 @@ class _Execution:
 
     def report(self, outcome: str, failure: VertebraError | None, seconds: float) -> None:
         visit = self._visit
-        if outcome == "done":
+        if outcome == "skipped":
+            self._scope.emit(events.NodeSkipped(*self._at))
+        elif outcome == "done":
             unused = len((visit.recorded if visit else frozenset()) - set(visit.finished if visit else ()))
             if visit is not None and unused and visit.asked_anew:
                 self._scope.emit(events.RequestsDiffer(*self._at, unused, visit.asked_anew))

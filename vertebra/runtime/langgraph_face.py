@@ -15,6 +15,7 @@ from vertebra.checkpointers.lease import new_holder
 from vertebra.errors import UsageError
 from vertebra.graphs.compilation import RESERVED_CHANNELS
 from vertebra.runtime import portal
+from vertebra.runtime.snapshots import snapshot_of, thread_config
 
 if TYPE_CHECKING:
     from vertebra.runtime.app import App
@@ -58,7 +59,7 @@ class LangGraphFace:
 
     async def aget_state(self, config: Any, *, subgraphs: bool = False) -> Any:
         """LangGraph's ``StateSnapshot``, with the state's own fields."""
-        return _public(await self.graph.aget_state(config, subgraphs=subgraphs))
+        return _public(await snapshot_of(self.graph, config, subgraphs=subgraphs))
 
     def get_state(self, config: Any, *, subgraphs: bool = False) -> Any:
         return portal.runs.call(functools.partial(self.aget_state, config, subgraphs=subgraphs))
@@ -72,7 +73,7 @@ class LangGraphFace:
 
     async def history(self, thread_id: str, *, limit: int | None = None) -> AsyncIterator[Any]:
         """The snapshots of a thread, latest first."""
-        async for snapshot in self.aget_state_history({"configurable": {"thread_id": thread_id}}, limit=limit):
+        async for snapshot in self.aget_state_history(thread_config(thread_id), limit=limit):
             yield snapshot
 
     async def aupdate_state(self, config: Any, values: Any, as_node: str | None = None, **options: Any) -> Any:
@@ -80,6 +81,7 @@ class LangGraphFace:
 
         Raises ``ThreadBusy``, ``InvalidUpdate``.
         """
+        from vertebra.runtime.driving import RUN_KEY
         from vertebra.runtime.steering import routed_update
 
         app = self._app()
@@ -89,7 +91,7 @@ class LangGraphFace:
             return await self.graph.aupdate_state(config, values, as_node, **options)
         taken, lease = await app.services.store.runs.take(thread, new_holder(), 30.0, by_hand=True)
         try:
-            snapshot = await self.graph.aget_state(config)
+            snapshot = await snapshot_of(self.graph, config)
             if as_node is not None:
                 values = routed_update(app, taken, snapshot.values, values, as_node)
             elif app.definition is not None and values is not None:
@@ -97,6 +99,8 @@ class LangGraphFace:
             await app.services.store.journal.intervened(
                 thread, "update_state", as_node or "", None, {"fields": sorted(values or {})}
             )
+            # A checkpoint without its run would be taken for that of an earlier turn.
+            config = {**config, "metadata": {**(config.get("metadata") or {}), RUN_KEY: taken.run_id}}
             return await self.graph.aupdate_state(config, values, as_node, **options)
         finally:
             await app.services.store.runs.finish(lease, record.status, record.error)

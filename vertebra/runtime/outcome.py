@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vertebra.errors import VertebraError
 from vertebra.runtime.interrupts import read_interrupt
+from vertebra.runtime.snapshots import snapshot_of, thread_config
 from vertebra.types import CallRecord, Interrupt, Run, ThreadRecord, Usage, VisitRecord
 
 if TYPE_CHECKING:
@@ -43,8 +44,7 @@ def usage_by_node(calls: Iterable[CallRecord], visits: Iterable[VisitRecord], ru
 async def run_of(app: App, record: ThreadRecord, error: VertebraError | None = None) -> Run:
     """The ``Run`` of a thread's present run."""
     store = app.services.store
-    config = {"configurable": {"thread_id": record.thread}}
-    snapshot = await app.graph.aget_state(config)
+    snapshot = await snapshot_of(app.graph, thread_config(record.thread))
     calls = await store.journal.calls(record.thread)
     visits = await store.journal.visits(record.thread)
     interrupts: tuple[Interrupt, ...] = ()

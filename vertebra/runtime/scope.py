@@ -14,6 +14,7 @@ from vertebra.nodes.kinds import Node, NodeSpec, spec_of
 from vertebra.nodes.retry import Retry
 from vertebra.nodes.visit import Visit
 from vertebra.runtime import effects, events, portal
+from vertebra.runtime.claims import Claims
 from vertebra.runtime.door import Door
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class Scope:
     specs: dict[str, NodeSpec] = field(default_factory=dict)
     visits: dict[str, Visit] = field(default_factory=dict)
     returned: list[str] = field(default_factory=list)
+    claims: Claims = field(default_factory=Claims)
+    stand_ins: Mapping[tuple[str, int], Any] = field(default_factory=dict)
+    """What a person put in the place of a node's output, by node and step."""
     _inner: dict[str, Visit] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -2,56 +2,53 @@
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING, Any
 
 from vertebra.errors import UsageError
 from vertebra.graphs.compilation import LOOPS
 from vertebra.graphs.routing import Routing
 from vertebra.nodes.kinds import node_name
+from vertebra.runtime.snapshots import snapshot_of, thread_config
 from vertebra.types import ThreadRecord
 
 if TYPE_CHECKING:
     from vertebra.runtime.app import App
 
+StandIns = dict[tuple[str, int], Any]
+"""What was put in the place of nodes' outputs: by node and step."""
+
 
 async def skip_node(app: App, record: ThreadRecord, node: Any, update: Any, by: str | None) -> None:
-    """Go on as if ``node`` had returned ``update``. Raises ``InvalidUpdate``, ``UsageError``."""
-    name = node_name(node)
-    config = {"configurable": {"thread_id": record.thread}}
-    snapshot = await app.graph.aget_state(config)
-    if name not in snapshot.next:
-        raise UsageError(
-            f"Node {name!r} is not next in thread {record.thread!r}; next: {', '.join(snapshot.next) or 'nothing'}.",
-            remedy="skip a node that the thread stands before.",
-            thread=record.thread,
-        )
-    await app.services.store.journal.intervened(record.thread, "skip", name, by, {"fields": sorted(update or {})})
-    await app.graph.aupdate_state(config, routed_update(app, record, snapshot.values, update, name), as_node=name)
+    """Go on as if ``node``, which is next, had returned ``update``; its siblings are executed as ever.
+
+    In a fan-out it stands for each item that has not finished. Raises ``InvalidUpdate``, ``UsageError``.
+    """
+    name, snapshot = await _next_node(app, record, node, "skipped")
+    update = {} if update is None else update
+    if app.definition is not None:
+        update = app.definition.schema.validate_update(update, snapshot.values, node=name)
+    detail = {
+        "fields": sorted(update) if isinstance(update, dict) else [],
+        "step": _step_after(snapshot),
+        "update": base64.b64encode(app.pack(update)).decode(),
+    }
+    await app.services.store.journal.intervened(record.thread, "skip", name, by, detail)
 
 
-def routed_update(app: App, record: ThreadRecord, values: Any, update: Any, node: str) -> dict[str, Any]:
-    """The update with the route that its node would have taken."""
-    definition = app.definition
-    if definition is None or node not in definition.nodes:
-        return dict(update or {})
-    clean = definition.schema.validate_update(update or {}, values, node=node)
-    after = definition.schema.apply(values, clean)
-    routes = Routing(definition).routes(node, after, values.get(LOOPS) or {}, record.run_id)
-    return {**clean, **routes}
+async def stand_ins(app: App, thread: str) -> StandIns:
+    """All outputs that people have put in the place of nodes', the latest of each; a crash does not lose them."""
+    return {
+        (item["node"], item["detail"]["step"]): app.unpack(base64.b64decode(item["detail"]["update"]))
+        for item in await app.services.store.journal.interventions(thread)
+        if item["kind"] == "skip"
+    }
 
 
 async def sample_afresh(app: App, record: ThreadRecord, node: Any, by: str | None) -> None:
-    """Let ``node``, which is next, ask all its calls anew: advance the epoch of its visits."""
-    name = node_name(node)
-    snapshot = await app.graph.aget_state({"configurable": {"thread_id": record.thread}})
-    if name not in snapshot.next:
-        raise UsageError(
-            f"Node {name!r} is not next in thread {record.thread!r}; next: {', '.join(snapshot.next) or 'nothing'}.",
-            remedy="only a node that the thread stands before can be asked anew.",
-            thread=record.thread,
-        )
-    step = int((snapshot.metadata or {}).get("step", -1)) + 1
-    place = f"{name}@{step}"
+    """Let ``node``, which is next, ask all its calls anew: advance the epoch of its visits. Raises ``UsageError``."""
+    name, snapshot = await _next_node(app, record, node, "asked anew")
+    place = f"{name}@{_step_after(snapshot)}"
     calls = await app.services.store.journal.calls(record.thread)
     visits = {
         c.key.visit
@@ -61,3 +58,30 @@ async def sample_afresh(app: App, record: ThreadRecord, node: Any, by: str | Non
     for visit in sorted(visits):
         await app.services.store.journal.advance_epoch(record.thread, visit, frozenset(), "resume(fresh=)")
     await app.services.store.journal.intervened(record.thread, "fresh", name, by, {"visits": sorted(visits)})
+
+
+def routed_update(app: App, record: ThreadRecord, values: Any, update: Any, node: str) -> dict[str, Any]:
+    """The update with the route that its node would have taken. Raises ``InvalidUpdate``, ``RouterFailed``."""
+    definition = app.definition
+    if definition is None or node not in definition.nodes:
+        return dict(update or {})
+    clean = definition.schema.validate_update(update or {}, values, node=node)
+    after = definition.schema.apply(values, clean)
+    routes = Routing(definition).routes(node, after, values.get(LOOPS) or {}, record.run_id)
+    return {**clean, **routes}
+
+
+async def _next_node(app: App, record: ThreadRecord, node: Any, what: str) -> tuple[str, Any]:
+    name = node_name(node)
+    snapshot = await snapshot_of(app.graph, thread_config(record.thread))
+    if name not in snapshot.next:
+        raise UsageError(
+            f"Node {name!r} is not next in thread {record.thread!r}; next: {', '.join(snapshot.next) or 'nothing'}.",
+            remedy=f"only a node that the thread stands before can be {what}.",
+            thread=record.thread,
+        )
+    return name, snapshot
+
+
+def _step_after(snapshot: Any) -> int:
+    return int((snapshot.metadata or {}).get("step", -1)) + 1

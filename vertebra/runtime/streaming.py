@@ -73,7 +73,7 @@ async def _begin(app: App, thread: str, input: Any) -> Drive:
     if known is not None and known.status in ("running", "interrupted", "failed"):
         raise ThreadNotFinished(f"Thread {thread!r} is {known.status}; new input would lose its place.", thread=thread)
     values = app.read_input(input, fresh=known is None)
-    start = Start(uuid.uuid4().hex, app.name, app.version, app.fingerprint, app.shape, app.store_input(values), None)
+    start = Start(uuid.uuid4().hex, app.name, app.version, app.fingerprint, app.shape, app.pack(values), None)
     record, lease = await runs.begin(thread, start, new_holder(), app._lease_ttl_s)
     return Drive(app, record, lease, principal=None, listener=None, given=values)
 
