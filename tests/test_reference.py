@@ -1,0 +1,235 @@
+"""The reference lists what the code has: every public name, signature, option, exit code and variable, and no other."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dataclasses
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import vertebra
+import vertebra.errors
+import vertebra.testing
+from vertebra.cli.main import EXIT_CODES, exit_code, parser
+from vertebra.errors import VertebraError
+from vertebra.runtime import events
+from vertebra.testing.script import Rule
+
+ROOT = Path(__file__).parent.parent
+API = (ROOT / "docs" / "reference" / "api.md").read_text()
+CLI = (ROOT / "docs" / "reference" / "cli.md").read_text()
+
+INTERNAL = {
+    "App": {
+        *("active", "control", "definition", "edge_is_durable", "heart", "output_of", "pack", "public_channels"),
+        *("read_input", "read_stored_input", "services", "shape", "spec_of", "store_input", "unpack"),
+    },
+    "Graph": {"definition"},
+}
+"""What the rooms of the runtime call on each other; no user has a reason to."""
+
+MADE_FOR_THE_USER = {"App", "Context", "Rule", "Stopped"}
+"""Never constructed by hand, so the reference shows no arguments."""
+
+
+@dataclass
+class Entry:
+    """A name as the reference has it, with its members if it is a class."""
+
+    signature: str
+    members: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_class(self) -> bool:
+        return self.signature.startswith("class ")
+
+
+def listed() -> dict[str, dict[str, Entry]]:
+    """Module to name to entry."""
+    found: dict[str, dict[str, Entry]] = {}
+    module: dict[str, Entry] = {}
+    entry = Entry("")
+    for line in API.splitlines():
+        if match := re.fullmatch(r"## `(.+)`", line):
+            module = found.setdefault(match[1], {})
+        elif match := re.fullmatch(r"### `(.+)`", line):
+            entry = module[_name(match[1])] = Entry(match[1])
+        elif match := re.match(r"- `([^`]+)`: \S", line):
+            assert _name(match[1]) not in entry.members, line
+            entry.members[_name(match[1])] = match[1]
+    return found
+
+
+def _name(signature: str) -> str:
+    return signature.removeprefix("class ").removeprefix("async ").split("(")[0]
+
+
+LISTED = listed()
+
+
+def public_names(module: str) -> dict[str, Any]:
+    if module == "vertebra.runtime.events":
+        return {k: v for k, v in vars(events).items() if inspect.isclass(v) and issubclass(v, events.Event)}
+    home = importlib.import_module(module)
+    names = {name: getattr(home, name) for name in home.__all__}
+    return names | ({"Rule": Rule} if module == "vertebra.testing" else {})
+
+
+MODULES = ["vertebra", "vertebra.testing", "vertebra.runtime.events"]
+NAMES = [(module, name) for module in MODULES for name in public_names(module)]
+
+
+def members(kind: type[Any]) -> dict[str, Any]:
+    """The public members that a class has of ours, fields and annotated attributes among them."""
+    found: dict[str, Any] = {}
+    for base in reversed(kind.__mro__):
+        if base.__module__.startswith("vertebra"):
+            found.update({k: inspect.getattr_static(kind, k) for k in vars(base) if not k.startswith("_")})
+            found.update({k: None for k in vars(base).get("__annotations__", {}) if not k.startswith("_")})
+    if not dataclasses.is_dataclass(kind) and "__init__" in vars(kind):
+        source = inspect.getsource(kind.__init__)
+        found.update({k: None for k in re.findall(r"self\.([a-z]\w*)(?:: [^=]+)? = ", source)})
+    return {k: v for k, v in found.items() if k not in INTERNAL.get(kind.__name__, ())}
+
+
+def parameters(signature: str) -> list[tuple[str, str, Any]]:
+    """Name, kind and default of each parameter that the reference shows."""
+    text = signature.removeprefix("class ").removeprefix("async ")
+    (function,) = ast.parse(f"def {text}: ...").body
+    assert isinstance(function, ast.FunctionDef)
+    a = function.args
+    positional = [*a.posonlyargs, *a.args]
+    defaults = [None] * (len(positional) - len(a.defaults)) + list(a.defaults)
+    found = [(p.arg, "positional", _shown(d)) for p, d in zip(positional, defaults, strict=True)]
+    found += [(a.vararg.arg, "*", _NONE)] if a.vararg else []
+    found += [(p.arg, "keyword", _shown(d)) for p, d in zip(a.kwonlyargs, a.kw_defaults, strict=True)]
+    found += [(a.kwarg.arg, "**", _NONE)] if a.kwarg else []
+    return found
+
+
+_NONE: Any = "no default"
+_KINDS = {
+    inspect.Parameter.POSITIONAL_ONLY: "positional",
+    inspect.Parameter.POSITIONAL_OR_KEYWORD: "positional",
+    inspect.Parameter.VAR_POSITIONAL: "*",
+    inspect.Parameter.KEYWORD_ONLY: "keyword",
+    inspect.Parameter.VAR_KEYWORD: "**",
+}
+
+
+def _shown(default: ast.expr | None) -> Any:
+    return _NONE if default is None else ast.literal_eval(default)
+
+
+def real_parameters(function: Any) -> list[tuple[str, str, Any]]:
+    signature = inspect.signature(function)
+    found = [(p.name, _KINDS[p.kind], p.default) for p in signature.parameters.values() if p.name != "self"]
+    return [(name, kind, _plain(default)) for name, kind, default in found]
+
+
+def _plain(default: Any) -> Any:
+    if default is inspect.Parameter.empty:
+        return _NONE
+    # A sentinel or a factory cannot be written down; the reference shows `...`.
+    return default if default is None or isinstance(default, bool | int | float | str | bytes | tuple) else ...
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_public_name_is_listed_and_no_other(module: str) -> None:
+    assert set(LISTED[module]) == set(public_names(module))
+
+
+@pytest.mark.parametrize(("module", "name"), NAMES)
+def test_what_is_listed_is_what_the_code_has(module: str, name: str) -> None:
+    thing, entry = public_names(module)[name], LISTED[module][name]
+    assert entry.is_class == inspect.isclass(thing)
+    if name not in MADE_FOR_THE_USER and name not in ("Append", "CRASH_POINTS") and callable(thing):
+        assert parameters(entry.signature) == real_parameters(thing)
+    if not inspect.isclass(thing) or module == "vertebra.runtime.events":
+        return
+    own = members(thing)
+    assert set(entry.members) == set(own)
+    for member, signature in entry.members.items():
+        function = getattr(own[member], "__func__", own[member])
+        if not inspect.isfunction(function):
+            assert "(" not in signature, f"{name}.{member} is no method"
+            continue
+        is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+        assert signature.startswith("async ") == is_async, f"{name}.{member}"
+        expected = real_parameters(getattr(thing, member))
+        assert parameters(signature) == expected, f"{name}.{member}"
+
+
+def error_classes(root: type[VertebraError] = VertebraError) -> Iterator[type[VertebraError]]:
+    yield root
+    for kind in root.__subclasses__():
+        if kind.__module__ == "vertebra.errors":
+            yield from error_classes(kind)
+
+
+def test_every_error_is_listed_with_its_code() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| \S.* \|$", API, re.M)
+    assert rows == [(kind.__name__, kind.code) for kind in error_classes()]
+
+
+def commands(parser: argparse.ArgumentParser, path: str = "vertebra") -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    subparsers = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    for action in subparsers:
+        for name, child in action.choices.items():
+            yield from commands(child, f"{path} {name}")
+    if not subparsers:
+        yield path, parser
+
+
+COMMANDS = dict(commands(parser()))
+
+
+def section(title: str) -> str:
+    """The text under a heading that begins so."""
+    found = re.search(rf"^## {re.escape(title)}(?: [^\n`]+)?`?\n(.*?)(?=^## |\Z)", CLI, re.M | re.S)
+    assert found, f"docs/reference/cli.md has no section {title}"
+    return found[1]
+
+
+def test_every_command_is_listed_and_no_other() -> None:
+    titles = re.findall(r"^## `(vertebra [a-z ]+?)(?: [A-Z:\[\] ]+)?`$", CLI, re.M)
+    assert sorted(titles) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_listed_with_its_default_and_no_other(command: str) -> None:
+    text = section(f"`{command}")
+    rows = {m[1]: m[2] for m in re.finditer(r"^\| `(--[a-z-]+)[^`]*` \| (.+?) \|", text, re.M)}
+    options = {o: a for a in COMMANDS[command]._actions for o in a.option_strings if o.startswith("--")}
+    options.pop("--help")
+    assert set(rows) == set(options)
+    for name, shown in rows.items():
+        default = options[name].default
+        assert not default or shown == f"`{default}`", name
+    (title,) = re.findall(rf"^## `{re.escape(command)}((?: [A-Z:\[\]]+)*)`$", CLI, re.M)
+    positional = [str(a.metavar or a.dest).upper() for a in COMMANDS[command]._actions if not a.option_strings]
+    assert title.split() == positional
+
+
+def test_the_exit_codes_are_those_of_help_and_of_the_code() -> None:
+    rows = re.findall(r"^\| (\d+) \| (.+?) \|(.*)\|$", section("Exit codes"), re.M)
+    assert [(code, text) for code, text, _ in rows] == re.findall(r"^ +(\d+) +(.+)$", EXIT_CODES, re.M)
+    listed = {name: int(code) for code, _, errors in rows for name in re.findall(r"`(\w+)`", errors)}
+    for kind in error_classes():
+        named = [listed[base.__name__] for base in kind.__mro__ if base.__name__ in listed]
+        assert exit_code(kind("so")) == (named[0] if named else 1), kind
+
+
+def test_every_variable_that_is_read_is_listed_and_no_other() -> None:
+    read = set()
+    for file in (ROOT / "vertebra").rglob("*.py"):
+        read |= set(re.findall(r'environ(?:\.get\(|\[)"(\w+)"(?!\] =)', file.read_text()))
+    assert set(re.findall(r"^\| `(\w+)` \|", section("Environment"), re.M)) == read | {"OPENAI_BASE_URL"}
