@@ -376,6 +376,37 @@ async def test_a_skipped_node_leaves_its_siblings_to_be_executed(store_url: str)
         assert {v.node: v.outcome for v in await app.services.store.journal.visits("t")}["left"] == "skipped"
 
 
+async def test_a_failing_node_lets_its_siblings_finish_their_calls(
+    store_url: str, scripted_model: ScriptedModel
+) -> None:
+    scripted_model.on("hello").delay(0.5)
+    asking = asyncio.Event()
+
+    @llm
+    async def ask(state: State, ctx: Context) -> dict[str, object]:
+        client = ctx.client
+        asking.set()
+        await client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hello"}])
+        return {"log": ["asked"]}
+
+    @effect
+    async def fail(state: State) -> dict[str, object]:
+        await asking.wait()
+        await asyncio.sleep(0.1)
+        raise RuntimeError("gone")
+
+    g = Graph(State, name="siblings")
+    for node in (ask, fail):
+        g.add_edge(START, node)
+        g.add_edge(node, END)
+    async with g.compile(checkpointer=store_url) as app:
+        run = await app.run({}, thread_id="t")
+        assert (run.status, run.error.code) == ("failed", "node_failed")  # type: ignore[union-attr]
+        run = await app.resume("t", skip=fail)
+        assert (run.status, run.output.log) == ("done", ["asked"])
+        assert len(scripted_model.books) == 1
+
+
 async def test_a_question_can_be_skipped(store_url: str) -> None:
     @human(answer=bool, into="ok")
     def ask(state: State) -> str:

@@ -20,6 +20,7 @@ from vertebra.runtime import events
 from vertebra.runtime.app import LEASE_TTL_S, MAX_RECOVERIES, App, open_services
 from vertebra.runtime.execution import Place, as_node_error
 from vertebra.runtime.scope import Scope, require_scope
+from vertebra.runtime.siblings import belongs_to_langgraph
 from vertebra.types import VisitRecord
 
 
@@ -94,16 +95,17 @@ def _wrapped(name: str, spec: Any) -> Any:
     from langchain_core.runnables import RunnableConfig, RunnableLambda
 
     async def run_node(state: Any, config: Any) -> Any:
-        return await _execute(name, spec.runnable, state, config)
+        place = Place.of(config, name)
+        async with require_scope().siblings.one_of(place.superstep):
+            return await _execute(name, place, spec.runnable, state, config)
 
     run_node.__name__ = name
     run_node.__annotations__["config"] = RunnableConfig
     return dataclasses.replace(spec, runnable=RunnableLambda(run_node, name=name))
 
 
-async def _execute(name: str, runnable: Any, state: Any, config: Any) -> Any:
+async def _execute(name: str, place: Place, runnable: Any, state: Any, config: Any) -> Any:
     scope = require_scope()
-    place = Place.of(config, name)
     outer = current_visit.get()
     key = visit_key(outer.key if outer else None, name, place.step, place.index, scope.branch)
     visit = Visit(scope.thread, key, name, place.step, scope.run_id, place.namespace, observer=scope.observe)
@@ -117,7 +119,7 @@ async def _execute(name: str, runnable: Any, state: Any, config: Any) -> Any:
     try:
         result = scope.stand_ins[name, place.step] if skipped else await runnable.ainvoke(state, config)
     except Exception as error:
-        if not _is_control_flow(error):
+        if not belongs_to_langgraph(error):
             await _failed(scope, visit, at, started, error)
         raise
     finally:
@@ -148,12 +150,6 @@ async def _ended(scope: Scope, visit: Visit, started: float, outcome: str, error
         scope.thread,
         VisitRecord(visit.key, visit.node, visit.step, visit.run_id, outcome, 1, started, ended, error),
     )
-
-
-def _is_control_flow(error: BaseException) -> bool:
-    from langgraph.errors import GraphBubbleUp
-
-    return isinstance(error, GraphBubbleUp)
 
 
 def _types_of(builder: Any) -> set[type[Any]]:

@@ -9,24 +9,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from vertebra.errors import ParallelWrites
+from vertebra.runtime.siblings import Superstep
 
 
 class Claims:
     """The fields without a reducer that tasks of one drive have written, by superstep."""
 
     def __init__(self) -> None:
-        self._owners: dict[tuple[str, int, str], tuple[str, str]] = {}
+        self._owners: dict[Superstep, dict[str, tuple[str, str]]] = {}
 
-    def take(self, loop: str, step: int, task_id: str, node: str, fields: Iterable[str]) -> None:
+    def take(self, superstep: Superstep, task_id: str, node: str, fields: Iterable[str]) -> None:
         """Claim ``fields`` for a task. Raises ``ParallelWrites`` where another task of the superstep has one."""
         fields = list(fields)
+        owners = self._owners.setdefault(superstep, {})
         for field in fields:
-            owner, other = self._owners.get((loop, step, field), (task_id, node))
+            owner, other = owners.get(field, (task_id, node))
             if owner != task_id:
                 raise ParallelWrites(
                     f"Nodes {other!r} and {node!r} wrote the field {field!r} in one superstep, and it has no reducer.",
                     node=node,
                     field=field,
                 )
-        for field in fields:
-            self._owners[loop, step, field] = (task_id, node)
+        owners.update(dict.fromkeys(fields, (task_id, node)))

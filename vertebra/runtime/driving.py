@@ -177,7 +177,7 @@ class Drive:
         fields = self.app.definition.schema.fields
         for task_id, channel, _ in latest.pending_writes or ():
             if channel in fields and fields[channel].reducer is None:
-                self.scope.claims.take("", self._step(latest), task_id, names.get(task_id, task_id), [channel])
+                self.scope.claims.take(("", self._step(latest)), task_id, names.get(task_id, task_id), [channel])
 
     async def _announce(self, waiting: list[tuple[str, Any, str]]) -> None:
         from vertebra.runtime.interrupts import read_interrupt

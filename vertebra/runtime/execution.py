@@ -25,6 +25,7 @@ from vertebra.runtime import effects, events
 from vertebra.runtime.calling import invoke, within
 from vertebra.runtime.interrupts import answer_of, ask
 from vertebra.runtime.scope import Scope, require_scope, send_index
+from vertebra.runtime.siblings import Superstep, belongs_to_langgraph
 from vertebra.types import VisitRecord
 
 
@@ -53,6 +54,10 @@ class Place:
         return self.namespace.rpartition("|")[0]
 
     @property
+    def superstep(self) -> Superstep:
+        return self.loop, self.step
+
+    @property
     def task_id(self) -> str:
         return self.namespace.rpartition("|")[2].rpartition(":")[2]
 
@@ -73,7 +78,9 @@ class NodeRunner:
             return self._entry
 
         async def run_node(state: Any, config: Any) -> Any:
-            return await self.execute(self._definition.nodes[name], state, config)
+            place = Place.of(config, name)
+            async with require_scope().siblings.one_of(place.superstep):
+                return await self.execute(self._definition.nodes[name], place, state, config)
 
         from langchain_core.runnables import RunnableConfig
 
@@ -91,10 +98,9 @@ class NodeRunner:
     def _values(self, state: Any) -> dict[str, Any]:
         return {name: state[name] for name in self.schema.fields if name in state}
 
-    async def execute(self, spec: NodeSpec, state: Any, config: Any) -> dict[str, Any]:
+    async def execute(self, spec: NodeSpec, place: Place, state: Any, config: Any) -> dict[str, Any]:
         """Run the node at this place until it has a valid update, or raise a located ``VertebraError``."""
         scope = require_scope()
-        place = Place.of(config, spec.name)
         outer = current_visit.get()
         index = state.get(INDEX, place.index) if spec.name in self._workers else None
         key = visit_key(outer.key if outer else None, spec.name, place.step, index, scope.branch)
@@ -109,7 +115,7 @@ class NodeRunner:
                 update = await execution.run()
                 outcome = "done"
             plain = [name for name in update if name in self.schema.fields and not self.schema.fields[name].reducer]
-            scope.claims.take(place.loop, place.step, place.task_id, spec.name, plain)
+            scope.claims.take(place.superstep, place.task_id, spec.name, plain)
         except VertebraError as error:
             outcome = "failed"
             failure = error.located(graph=self._definition.name, thread=scope.thread, node=spec.name, step=place.step)
@@ -193,7 +199,7 @@ class _Execution:
             try:
                 return await self._once(self._spec, self._key)
             except Exception as error:
-                if _belongs_to_langgraph(error):
+                if belongs_to_langgraph(error):
                     raise
                 if not await self._again(error):
                     return await self._stand_in(error)
@@ -291,7 +297,7 @@ class _Execution:
         try:
             return await self._once(stand_in, key, cause=error)
         except Exception as second:
-            if _belongs_to_langgraph(second):
+            if belongs_to_langgraph(second):
                 raise
             failed = as_node_error(second, stand_in.name)
             raise failed from (second if failed is not second else second.__cause__)
@@ -321,9 +327,3 @@ def as_node_error(error: Exception, node: str) -> VertebraError:
         hint = " OPENAI_API_KEY is not set or not accepted." if status == 401 else ""
         return ProviderRefused(f"Node {node!r}: the provider answered {status}.{hint}", node=node, status=status)
     return NodeFailed(f"Node {node!r} raised {type(error).__name__}: {error}.", node=node, raised=type(error).__name__)
-
-
-def _belongs_to_langgraph(error: BaseException) -> bool:
-    from langgraph.errors import GraphBubbleUp
-
-    return isinstance(error, GraphBubbleUp)

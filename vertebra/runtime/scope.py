@@ -16,6 +16,7 @@ from vertebra.nodes.visit import Visit
 from vertebra.runtime import effects, events, portal
 from vertebra.runtime.claims import Claims
 from vertebra.runtime.door import Door
+from vertebra.runtime.siblings import Siblings
 
 if TYPE_CHECKING:
     from vertebra.runtime.services import AppServices
@@ -37,6 +38,7 @@ class Scope:
     visits: dict[str, Visit] = field(default_factory=dict)
     returned: list[str] = field(default_factory=list)
     claims: Claims = field(default_factory=Claims)
+    siblings: Siblings = field(default_factory=Siblings)
     stand_ins: Mapping[tuple[str, int], Any] = field(default_factory=dict)
     """What a person put in the place of a node's output, by node and step."""
     _inner: dict[str, Visit] = field(default_factory=dict)
