@@ -15,9 +15,6 @@ from typing import Any
 
 import pytest
 
-import vertebra
-import vertebra.errors
-import vertebra.testing
 from vertebra.cli.main import EXIT_CODES, exit_code, parser
 from vertebra.errors import VertebraError
 from vertebra.runtime import events
@@ -96,7 +93,7 @@ def members(kind: type[Any]) -> dict[str, Any]:
             found.update({k: None for k in vars(base).get("__annotations__", {}) if not k.startswith("_")})
     if not dataclasses.is_dataclass(kind) and "__init__" in vars(kind):
         source = inspect.getsource(kind.__init__)
-        found.update({k: None for k in re.findall(r"self\.([a-z]\w*)(?:: [^=]+)? = ", source)})
+        found.update(dict.fromkeys(re.findall(r"self\.([a-z]\w*)(?:: [^=]+)? = ", source)))
     return {k: v for k, v in found.items() if k not in INTERNAL.get(kind.__name__, ())}
 
 
