@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol, runtime_checkable
@@ -151,9 +150,9 @@ class LedgerPort(Protocol):
 
 
 class SpanPort(Protocol):
-    """One span around each call."""
+    """Told of each call once it is recorded, to make a span of it."""
 
-    def call(self, attributes: Mapping[str, Any]) -> AbstractContextManager[None]: ...
+    async def emit(self, call: CallRecord, answer: RecordedAnswer) -> None: ...
 
 
 CRASH_POINTS: tuple[str, ...] = (

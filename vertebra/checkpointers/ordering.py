@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -31,6 +31,9 @@ T = TypeVar("T")
 Guard = Callable[[], None]
 """Raises when this process may no longer write."""
 
+Watcher = Callable[[str, Checkpoint, CheckpointMetadata], Awaitable[None]]
+"""Told of each durable checkpoint: its namespace, itself, its metadata."""
+
 Place = tuple[str, str]
 """Thread and checkpoint namespace: one LangGraph loop."""
 
@@ -38,7 +41,7 @@ Place = tuple[str, str]
 class OrderedSaver(BaseCheckpointSaver[Any]):
     """What LangGraph sees as its checkpointer. Safe in any event loop and thread."""
 
-    def __init__(self, inner: BaseCheckpointSaver[Any], *, threads: bool, on_durable: Any = None) -> None:
+    def __init__(self, inner: BaseCheckpointSaver[Any], *, threads: bool) -> None:
         super().__init__(serde=inner.serde)
         self._inner = inner
         self._executor = ThreadPoolExecutor(4, "vertebra-saver") if threads else None
@@ -47,7 +50,7 @@ class OrderedSaver(BaseCheckpointSaver[Any]):
         self._expected: dict[Place, set[str]] = {}
         self._arrived: dict[Place, dict[str, asyncio.Future[None]]] = {}
         self._guards: dict[str, Guard] = {}
-        self.on_durable = on_durable
+        self._watchers: dict[str, Watcher] = {}
 
     @property
     def inner(self) -> BaseCheckpointSaver[Any]:
@@ -60,13 +63,18 @@ class OrderedSaver(BaseCheckpointSaver[Any]):
     def get_next_version(self, current: Any, channel: None) -> Any:
         return self._inner.get_next_version(current, channel)
 
-    def guard(self, thread: str, guard: Guard | None) -> None:
-        """Ask ``guard`` before each write of ``thread``; None to stop asking. Forgets what was expected."""
+    def guard(self, thread: str, guard: Guard | None, watcher: Watcher | None = None) -> None:
+        """Ask ``guard`` before each write of ``thread`` and tell ``watcher`` after each checkpoint; None ends it.
+
+        Forgets what was expected.
+        """
         with self._lock:
-            if guard is None:
-                self._guards.pop(thread, None)
-            else:
+            self._guards.pop(thread, None)
+            self._watchers.pop(thread, None)
+            if guard is not None:
                 self._guards[thread] = guard
+            if watcher is not None:
+                self._watchers[thread] = watcher
             for place in [p for p in (*self._expected, *self._arrived) if p[0] == thread]:
                 self._expected.pop(place, None)
                 self._arrived.pop(place, None)
@@ -107,8 +115,9 @@ class OrderedSaver(BaseCheckpointSaver[Any]):
         crash_point("checkpoint.before")
         result: RunnableConfig = await self._call("put", config, checkpoint, metadata, new_versions)
         crash_point("checkpoint.after")
-        if self.on_durable is not None:
-            await self.on_durable(place, checkpoint, metadata)
+        watcher = self._watchers.get(place[0])
+        if watcher is not None:
+            await watcher(place[1], checkpoint, metadata)
         return result
 
     async def _writes_are_durable(self, place: Place) -> None:

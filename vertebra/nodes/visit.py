@@ -80,7 +80,6 @@ class Visit:
     _values: dict[str, Any] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _body: Any = None
-    _lent: bool = False
 
     def enter_body(self) -> None:
         """Remember in which task or thread the body runs; its own calls come in program order."""
@@ -89,15 +88,15 @@ class Visit:
     @contextmanager
     def on_this_strand(self) -> Iterator[None]:
         """Let a call be made for this thread by another: it counts as the body's own if this one does."""
-        self._lent = self._body is not None and self._body == _strand()
+        token = _lent_by.set(self if self._body is not None and self._body == _strand() else None)
         try:
             yield
         finally:
-            self._lent = False
+            _lent_by.reset(token)
 
     def next_sequence(self) -> int | None:
         """The place of a call among those of the body's own task; None for calls of tasks it started."""
-        if not self._lent and (self._body is None or self._body != _strand()):
+        if _lent_by.get() is not self and (self._body is None or self._body != _strand()):
             return None
         with self._lock:
             return next(self._sequence)
@@ -149,5 +148,8 @@ def _strand() -> tuple[int, int]:
         task = None
     return threading.get_ident(), id(task) if task is not None else 0
 
+
+_lent_by: ContextVar[Visit | None] = ContextVar("vertebra_lent_by", default=None)
+"""The visit whose body waits for the call that is being made for it."""
 
 current_visit: ContextVar[Visit | None] = ContextVar("vertebra_visit", default=None)

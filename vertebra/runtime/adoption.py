@@ -76,7 +76,7 @@ class AdoptedGraph:
         )
         builder = copy.copy(self.builder)
         builder.nodes = {name: _wrapped(name, spec) for name, spec in self.builder.nodes.items()}
-        app = App(
+        return App(
             name=self.name,
             version=self.version,
             shape=self.shape(),
@@ -87,8 +87,6 @@ class AdoptedGraph:
             lease_ttl_s=lease_ttl_s,
             max_recoveries=max_recoveries,
         )
-        services.store.saver.on_durable = app.edge_is_durable
-        return app
 
 
 def _wrapped(name: str, spec: Any) -> Any:

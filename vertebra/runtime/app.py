@@ -110,7 +110,7 @@ class App(LangGraphFace, SyncFace):
             checkpointer, journal, models, default_model, max_answer_bytes, clock, sender, state_types(definition)
         )
         compiled = compile_definition(definition).compile(checkpointer=services.store.saver, name=definition.name)
-        app = cls(
+        return cls(
             name=definition.name,
             version=definition.version,
             shape=shape(definition),
@@ -121,8 +121,6 @@ class App(LangGraphFace, SyncFace):
             lease_ttl_s=lease_ttl_s,
             max_recoveries=max_recoveries,
         )
-        services.store.saver.on_durable = app.edge_is_durable
-        return app
 
     async def run(
         self,
@@ -346,16 +344,6 @@ class App(LangGraphFace, SyncFace):
             thread=record.thread,
             graph=self.name,
         )
-
-    async def edge_is_durable(self, place: tuple[str, str], checkpoint: Any, metadata: Any) -> None:
-        """Called by the saver after each checkpoint: progress for the run record, an event for listeners."""
-        drive = self.active.get(place[0])
-        if drive is None or place[1]:
-            return
-        if drive.record.recoveries:
-            await self.services.store.runs.progressed(drive.lease, checkpoint["id"])
-        finished, drive.scope.returned = tuple(drive.scope.returned), []
-        drive.scope.emit(events.EdgeCrossed(place[0], int((metadata or {}).get("step", 0)), checkpoint["id"], finished))
 
     def read_input(self, given: Any, *, fresh: bool) -> dict[str, Any]:
         """Channel values from what the caller passed."""

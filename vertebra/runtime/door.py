@@ -74,16 +74,12 @@ class Door:
             recorded = await call.begin(identity.kind)
             if recorded is not None:
                 return _from_record(recorded)
-            request = await self._prepared(request, call)
+            request = self._prepared(request, call)
             reply = await self._send(request, call, retry)
             return await self._receive(request, reply, call, retry)
 
-    async def _prepared(self, request: Request, call: Call) -> Request:
-        """The request as it leaves: what policy makes of it, under the call's idempotency key."""
-        if self.parts.policy is not None:
-            await self.parts.policy.decide({"endpoint": call.identity.endpoint, "model": call.identity.model})
-        if self.parts.budget is not None:
-            call.reservation = await self.parts.budget.reserve({"key": call.key, "model": call.identity.model})
+    def _prepared(self, request: Request, call: Call) -> Request:
+        """The request as it leaves, under the call's idempotency key."""
         headers = tuple((k, v) for k, v in request.headers if k.lower() != "idempotency-key")
         return replace(request, headers=(*headers, ("Idempotency-Key", call.key.idempotency_key)))
 
@@ -180,6 +176,7 @@ class Call:
     async def __aexit__(self, *_: object) -> None:
         if not self.handed_over:
             self.close()
+            await self._settle(None)
 
     def close(self) -> None:
         """Give the ordinal back if no answer was taken: a resend by the caller is the same call."""
@@ -193,8 +190,13 @@ class Call:
             raise VisitClosed(f"Node {self.visit.node!r} has ended; its late call was refused.", node=self.visit.node)
 
     async def begin(self, kind: Literal["llm", "effect", "http"]) -> RecordedAnswer | None:
-        """Find the answer in the record, or write the intent to ask for it."""
+        """Find the answer in the record; or ask policy and budget, and write the intent to send.
+
+        Raises ``RequestDrift``, and what policy and budget refuse with: then nothing is written.
+        """
         _refuse_drift(self.visit, self.sequence, self.identity, self.ordinal)
+        if (self.identity.hash, self.ordinal) not in self.visit.recorded:
+            await self._admitted()
         record = await self.parts.journal.begin(
             CallRecord(
                 key=self.key,
@@ -226,8 +228,20 @@ class Call:
         """Note a sending that brought no answer."""
         attempt = Attempt(outcome, self.parts.clock.now().timestamp(), status, wait_s or 0.0)
         await self.parts.journal.sent(self.key, attempt, again=wait_s is not None)
-        if wait_s is None and self.parts.budget is not None:
-            await self.parts.budget.settle(self.reservation, None)
+        if wait_s is None:
+            await self._settle(None)
+
+    async def _admitted(self) -> None:
+        if self.parts.policy is not None:
+            await self.parts.policy.decide({"endpoint": self.identity.endpoint, "model": self.identity.model})
+        if self.parts.budget is not None:
+            self.reservation = await self.parts.budget.reserve({"key": self.key, "model": self.identity.model})
+
+    async def _settle(self, answer: RecordedAnswer | None) -> None:
+        """Give the reservation back, once; with an answer, charge what it cost."""
+        if self.parts.budget is not None and self.reservation is not None:
+            reservation, self.reservation = self.reservation, None
+            await self.parts.budget.settle(reservation, answer)
 
     async def record(self, answer: RecordedAnswer) -> None:
         """Make the answer durable; whoever asked may have it afterwards."""
@@ -235,10 +249,12 @@ class Call:
         now = self.parts.clock.now().timestamp()
         answer = await self.parts.journal.complete(self.key, answer, now)
         crash_point("call.recorded")
-        if self.parts.budget is not None:
-            await self.parts.budget.settle(self.reservation, answer)
-        if self.parts.ledger is not None and self.record_before is not None:
-            await self.parts.ledger.enter(self.record_before, answer)
+        await self._settle(answer)
+        if self.record_before is not None:
+            if self.parts.ledger is not None:
+                await self.parts.ledger.enter(self.record_before, answer)
+            if self.parts.span is not None:
+                await self.parts.span.emit(self.record_before, answer)
         self._taken(answer, "provider")
 
     def _taken(self, answer: RecordedAnswer, source: CallSource) -> None:

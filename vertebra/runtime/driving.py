@@ -70,7 +70,9 @@ class Drive:
         token = current_scope.set(self.scope)
         visit_token = current_visit.set(None)
         try:
-            async with holding(self.app.services.store, self.app.heart, self.record, self.lease) as hold:
+            async with holding(
+                self.app.services.store, self.app.heart, self.record, self.lease, self._edge_is_durable
+            ) as hold:
                 self._hold = hold
                 self.app.active[self.record.thread] = self
                 status, error = await self._guarded(hold)
@@ -178,6 +180,16 @@ class Drive:
         for task_id, channel, _ in latest.pending_writes or ():
             if channel in fields and fields[channel].reducer is None:
                 self.scope.claims.take(("", self._step(latest)), task_id, names.get(task_id, task_id), [channel])
+
+    async def _edge_is_durable(self, namespace: str, checkpoint: Any, metadata: Any) -> None:
+        """Called by the saver after each checkpoint: progress for the run record, an event for listeners."""
+        if namespace:
+            return
+        if self.record.recoveries:
+            await self.app.services.store.runs.progressed(self.lease, checkpoint["id"])
+        finished, self.scope.returned = tuple(self.scope.returned), []
+        step = int((metadata or {}).get("step", 0))
+        self.scope.emit(events.EdgeCrossed(self.record.thread, step, checkpoint["id"], finished))
 
     async def _announce(self, waiting: list[tuple[str, Any, str]]) -> None:
         from vertebra.runtime.interrupts import read_interrupt

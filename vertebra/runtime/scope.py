@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -87,8 +88,10 @@ class Scope:
 
     def emit_custom(self, visit: Visit, payload: Any) -> None:
         self.emit(events.Custom(visit.thread, visit.node, visit.step, visit.key, payload))
-        if self.services.write_custom is not None:
-            self.services.write_custom(payload)
+        from langgraph.config import get_stream_writer
+
+        with contextlib.suppress(RuntimeError):  # a thread that the node started is outside of LangGraph's context
+            get_stream_writer()(payload)
 
     async def run_effect(self, visit: Visit, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         from vertebra.runtime.calling import invoke

@@ -25,7 +25,6 @@ class AppServices:
     clock: Clock
     models: Mapping[str, str]
     default_model: str | None
-    write_custom: Callable[[Any], None] | None = None
     _executor: ThreadPoolExecutor | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

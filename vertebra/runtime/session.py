@@ -6,13 +6,16 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vertebra.checkpointers.opening import Store
 from vertebra.checkpointers.runs import Lease
 from vertebra.errors import LeaseLost, StoreError, ThreadBusy
 from vertebra.ports import Clock
 from vertebra.types import ThreadRecord
+
+if TYPE_CHECKING:
+    from vertebra.checkpointers.ordering import Watcher
 
 
 class Hold:
@@ -107,11 +110,13 @@ async def patiently(
 
 
 @asynccontextmanager
-async def holding(store: Store, heart: Heart, record: ThreadRecord, lease: Lease) -> AsyncIterator[Hold]:
+async def holding(
+    store: Store, heart: Heart, record: ThreadRecord, lease: Lease, watcher: Watcher
+) -> AsyncIterator[Hold]:
     """Keep the lease alive around a drive, with the saver refusing writes once it is lost."""
     hold = Hold(record, lease)
     saver: Any = store.saver
-    saver.guard(lease.thread, hold.guard)
+    saver.guard(lease.thread, hold.guard, watcher)
     heart.add(hold)
     try:
         yield hold
