@@ -1,4 +1,4 @@
-"""What README and docs show is executed: Python blocks as scripts, the shell's lines by a shell, a model behind them."""
+"""What README and docs show is executed: Python blocks as scripts, shell lines as commands, a model behind them."""
 
 from __future__ import annotations
 
