@@ -1,64 +1,56 @@
-"""The crash campaign: a process is killed at every named crash point, another recovers the thread."""
+"""The crash campaign, short form: killed at every named crash point and at random instants, recovered by another.
+
+What must hold each time is in ``verdict``; the long form is ``make campaign``.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import os
-from pathlib import Path
-
 import pytest
 
-from tests.runtime.test_running import Approval, scribe
-from vertebra import open_checkpointer
-from vertebra.testing import CRASH_POINTS, Books, ScriptedModel, crash_at
+from tests.campaigns.killing import Killer, Unkilled
+from tests.campaigns.plan import at_instants, passings
+from tests.campaigns.preloaded import AtPoint, Crash
+from vertebra.testing import CRASH_POINTS
+
+CHUNKS, INSTANTS = 4, 4
 
 
-async def _drive(url: str) -> object:
-    async with scribe().compile(checkpointer=url, default_model="m") as app:
-        record = await app.services.store.runs.get("t")
-        if record is None:
-            run = await app.run({"text": "a b c"}, thread_id="t")
-        else:
-            runs = await app.recover()
-            run = runs[0] if runs else await app.status("t")
-        if run.status == "interrupted":
-            run = await app.resume("t", Approval(ok=True))
-        return run
+@pytest.fixture(params=["sqlite", "postgres"])
+def field(request: pytest.FixtureRequest) -> tuple[Killer, Unkilled]:
+    """Where to kill, and what to compare with."""
+    found: tuple[Killer, Unkilled] = request.getfixturevalue(f"{request.param}_killer")
+    return found
 
 
-def _child(url: str, env: dict[str, str], point: str, nth: int, how: str) -> int:
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            os.environ.update(env)
-            with crash_at(point, nth=nth, how=how):  # type: ignore[arg-type]
-                asyncio.run(_drive(url))
-            code = 0
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(pid, 0)
-    return status
+def test_the_reference_graph_passes_every_crash_point(field: tuple[Killer, Unkilled]) -> None:
+    assert set(field[1].passed) == set(CRASH_POINTS)
 
 
 @pytest.mark.parametrize("point", CRASH_POINTS)
-@pytest.mark.parametrize(("nth", "how"), [(1, "kill"), (3, "exit")])
-def test_a_kill_costs_nothing_that_was_recorded(
-    durable_url: str, tmp_path: Path, point: str, nth: int, how: str
-) -> None:
-    books = tmp_path / "books.jsonl"
-    with ScriptedModel(sampled=True, books_path=books) as model:
-        status = _child(durable_url, model.env(), point, nth, how)
-        died = status != 0
-        os.environ.update(model.env())
-        run = asyncio.run(_drive(durable_url))
-    assert run.status == "done", (point, died, run.error)  # type: ignore[attr-defined]
-    assert len(run.output.notes) == 5  # type: ignore[attr-defined]
-    with open_checkpointer(durable_url) as store:
-        calls = asyncio.run(store.journal.calls("t"))
-    asked = [c for c in calls if c.kind != "effect"]
-    assert len(asked) == 5
-    assert all(c.status == "done" for c in calls)
-    lost = sum(c.lost for c in asked)
-    # What was paid beyond the recorded calls was lost in the one open window, and is counted.
-    assert len(Books.read(books).paid()) - len(asked) <= lost <= 3
+def test_killed_at_a_crash_point(field: tuple[Killer, Unkilled], point: str) -> None:
+    killer, unkilled = field
+    last = passings(point, unkilled.passed)
+    for crash in (AtPoint(point, 1, "kill"), AtPoint(point, last // 2 + 1, "exit")):
+        assert killer.kill(unkilled, crash).deaths == 1, f"{crash} was never reached"
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_killed_at_random_instants(field: tuple[Killer, Unkilled], chunk: int) -> None:
+    killer, unkilled = field
+    for crash in at_instants(unkilled.seconds, f"instants {chunk}", INSTANTS):
+        killer.kill(unkilled, crash)
+
+
+@pytest.mark.parametrize("points", [("call.received", "call.received"), ("writes.before", "call.sent", "effect.done")])
+def test_killed_while_it_recovers(field: tuple[Killer, Unkilled], points: tuple[str, ...]) -> None:
+    killer, unkilled = field
+    assert killer.kill(unkilled, *(AtPoint(point, 2, "kill") for point in points)).deaths == len(points)
+
+
+@pytest.mark.parametrize("crash", [None, AtPoint("checkpoint.after", 1, "kill")], ids=["drained", "killed"])
+def test_a_fresh_process_for_every_superstep(field: tuple[Killer, Unkilled], crash: Crash | None) -> None:
+    killer, unkilled = field
+    outcome = killer.every_superstep(unkilled, crash)
+    # Ten supersteps, the question among them, and the checkpoints of input and subgraph.
+    assert outcome.processes >= 11
+    assert outcome.figures.lost == 0

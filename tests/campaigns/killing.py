@@ -1,0 +1,100 @@
+"""One kill of the campaign: a process that dies, others that take its run over, and the verdict on them."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.campaigns.preloaded import Crash, Ended, Preloaded
+from tests.campaigns.reference import script
+from tests.campaigns.verdict import Evidence, Figures, judge
+from tests.campaigns.witness import Witness
+from vertebra.testing import Books, ScriptedModel
+
+DRIVES = "tests.campaigns.drives"
+
+
+@dataclass(frozen=True)
+class Unkilled:
+    """The run to compare with: its end, how often each crash point is passed, how long it takes."""
+
+    end: dict[str, Any]
+    passed: dict[str, int]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a planned kill. ``deaths``: processes that did die; a late instant may find the work done."""
+
+    deaths: int
+    processes: int
+    figures: Figures
+
+
+class Place:
+    """A thread of its own in a store, with its own model and its own witness."""
+
+    def __init__(self, parent: Preloaded, url: str, folder: Path, model: ScriptedModel) -> None:
+        self._parent, self._env = parent, model.env()
+        self._thread = os.urandom(6).hex()
+        self.url = url or f"sqlite:///{folder}/threads.db?durability=process"
+        self.witness = Witness(folder)
+        self.books: Books = model.books
+
+    def run(self, job: str, crash: Crash | None = None, **args: Any) -> Ended:
+        """A process that drives this thread. Raises ``AssertionError`` if it neither ends well nor dies as planned."""
+        args |= {"url": self.url, "folder": str(self.witness.folder), "thread": self._thread}
+        ended = self._parent.run(f"{DRIVES}:{job}", args, env=self._env, crash=crash)
+        expected = {0} if crash is None else {0, 137} if crash.how == "exit" else {0, -9}
+        assert not ended.hung, f"{job} hung (planned: {crash})"
+        assert ended.status in expected, f"{job} ended with {ended.status} (planned: {crash}); see its traceback"
+        return ended
+
+    def evidence(self, points: Sequence[str], end: dict[str, Any]) -> Evidence:
+        seen = self.witness
+        return Evidence(points, seen.read("left"), end, self.books, seen.read("started"), seen.read("effects"))
+
+
+class Killer:
+    """Kills runs in one store and judges what is left. ``url`` is empty for a fresh SQLite file each time."""
+
+    def __init__(self, parent: Preloaded, url: str) -> None:
+        self._parent, self._url = parent, url
+
+    def unkilled(self) -> Unkilled:
+        """Run once in peace; ``recover`` has nothing to do but to say how it ended."""
+        with ScriptedModel(sampled=True) as model, tempfile.TemporaryDirectory() as folder:
+            script(model)
+            place = Place(self._parent, self._url, Path(folder), model)
+            first = place.run("counted")
+            end = place.run("recover").result
+            judge(end, place.evidence([], end))
+        return Unkilled(end, first.result, first.seconds)
+
+    def kill(self, unkilled: Unkilled, *crashes: Crash) -> Outcome:
+        """Let one process after the other die as planned; then recover the run in one more, and judge."""
+        with ScriptedModel(sampled=True) as model, tempfile.TemporaryDirectory() as folder:
+            script(model)
+            place = Place(self._parent, self._url, Path(folder), model)
+            ended = [place.run("recover" if number else "start", crash) for number, crash in enumerate(crashes)]
+            end = place.run("recover").result
+            points = [crash.point for crash, one in zip(crashes, ended, strict=True) if one.died]
+            return Outcome(len(points), len(crashes) + 1, judge(unkilled.end, place.evidence(points, end)))
+
+    def every_superstep(self, unkilled: Unkilled, crash: Crash | None) -> Outcome:
+        """A fresh process for every superstep: killed at its first checkpoint, or drained after it (None)."""
+        with ScriptedModel(sampled=True) as model, tempfile.TemporaryDirectory() as folder:
+            script(model)
+            place = Place(self._parent, self._url, Path(folder), model)
+            ended: list[Ended] = []
+            while not ended or ended[-1].result != "done":
+                assert len(ended) < 60, f"no end in sight after {len(ended)} processes"
+                ended.append(place.run("one_edge", crash, drains=crash is None))
+            end = place.run("recover").result
+            points = [crash.point for one in ended if one.died and crash is not None]
+            return Outcome(len(points), len(ended), judge(unkilled.end, place.evidence(points, end)))
