@@ -90,6 +90,7 @@ class Drive:
             if hold.lost:
                 _uncancel()
                 raise LeaseLost(f"Thread {self.record.thread!r} was taken over.", thread=self.record.thread) from None
+            hold.ended = True
             if not hold.cancel_requested:
                 await asyncio.shield(self._finish("running", None))
                 raise
@@ -99,8 +100,10 @@ class Drive:
             raise
         except StoreError:
             # The state below is not known to be written: leave the thread to be recovered.
+            hold.ended = True
             await self._let_go()
             raise
+        hold.ended = True
         await asyncio.shield(self._finish(status, error))
         return status, error
 

@@ -79,7 +79,8 @@ class LangGraphFace:
     async def aupdate_state(self, config: Any, values: Any, as_node: str | None = None, **options: Any) -> Any:
         """As LangGraph's, but validated, routed, and refused while another process drives the thread.
 
-        Raises ``ThreadBusy``, ``InvalidUpdate``.
+        A thread that waited for an answer is ``running`` after it, to be driven on by ``resume(thread)``:
+        its question is asked anew, of the new state. Raises ``ThreadBusy``, ``InvalidUpdate``.
         """
         from vertebra.runtime.driving import RUN_KEY
         from vertebra.runtime.steering import routed_update
@@ -90,6 +91,7 @@ class LangGraphFace:
         if record is None:
             return await self.graph.aupdate_state(config, values, as_node, **options)
         taken, lease = await app.services.store.runs.take(thread, new_holder(), 30.0, by_hand=True)
+        status = record.status
         try:
             snapshot = await snapshot_of(self.graph, config)
             if as_node is not None:
@@ -101,9 +103,12 @@ class LangGraphFace:
             )
             # A checkpoint without its run would be taken for that of an earlier turn.
             config = {**config, "metadata": {**(config.get("metadata") or {}), RUN_KEY: taken.run_id}}
-            return await self.graph.aupdate_state(config, values, as_node, **options)
+            updated = await self.graph.aupdate_state(config, values, as_node, **options)
+            if status in ("interrupted", "done") and (await self.graph.aget_state(thread_config(thread))).next:
+                status = "running"
+            return updated
         finally:
-            await app.services.store.runs.finish(lease, record.status, record.error)
+            await app.services.store.runs.finish(lease, status, record.error)
 
     def update_state(self, config: Any, values: Any, as_node: str | None = None, **options: Any) -> Any:
         return portal.runs.call(functools.partial(self.aupdate_state, config, values, as_node, **options))

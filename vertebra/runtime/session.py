@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -26,7 +28,9 @@ class Hold:
         self.lease = lease
         self.lost = False
         self.cancel_requested = False
-        self.next_beat = 0.0
+        self.ended = False
+        """The drive is letting the thread go: a lease that is not held any more is not a lost one."""
+        self.next_beat_s = 0.0
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
 
@@ -38,9 +42,14 @@ class Hold:
             )
 
     def stop(self) -> None:
-        """Cancel the drive, from the heartbeat's thread."""
-        if self._task is not None:
-            self._loop.call_soon_threadsafe(self._task.cancel)
+        """Cancel the drive, from any thread; nothing if it has come to its end by itself."""
+        with contextlib.suppress(RuntimeError):  # its loop is closed
+            self._loop.call_soon_threadsafe(self._stop)
+
+    def _stop(self) -> None:
+        # On the drive's own loop: what it sees of `ended` cannot change before the task is cancelled.
+        if not self.ended and self._task is not None:
+            self._task.cancel()
 
 
 class Heart:
@@ -55,6 +64,7 @@ class Heart:
     def add(self, hold: Hold) -> None:
         if self._store.url.backend == "memory":
             return  # such a thread dies with this process: there is nobody to prolong it for
+        hold.next_beat_s = time.monotonic() + _period_s(hold.lease)
         with self._wake:
             self._holds.add(hold)
             if self._thread is None or not self._thread.is_alive():
@@ -73,10 +83,13 @@ class Heart:
                 if not self._holds:
                     self._thread = None
                     return
-                period = min(hold.lease.ttl_s for hold in self._holds) / 3
-                self._wake.wait(min(period, 1.0))
-                holds = list(self._holds)
-            for hold in holds:
+                now = time.monotonic()
+                due = [hold for hold in self._holds if hold.next_beat_s <= now]
+                if not due:
+                    self._wake.wait(min(hold.next_beat_s for hold in self._holds) - now)
+                    continue
+            for hold in due:
+                hold.next_beat_s = now + _period_s(hold.lease)
                 self._renew(hold)
 
     def _renew(self, hold: Hold) -> None:
@@ -84,12 +97,19 @@ class Heart:
             renewal = self._store.runs.renew_sync(hold.lease)
         except StoreError:
             return  # tried again at the next beat; if it goes on, the lease runs out and another takes over
+        if hold.ended:
+            return
         if not renewal.held and not hold.lost:
             hold.lost = True
             hold.stop()
         elif renewal.cancel_requested and not hold.cancel_requested:
             hold.cancel_requested = True
             hold.stop()
+
+
+def _period_s(lease: Lease) -> float:
+    """Seconds between heartbeats: often enough for the lease, and for a request to cancel to be seen soon."""
+    return min(lease.ttl_s / 3, 1.0)
 
 
 async def patiently(
@@ -121,5 +141,6 @@ async def holding(
     try:
         yield hold
     finally:
+        hold.ended = True
         heart.remove(hold)
         saver.guard(lease.thread, None)
