@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
+from vertebra.graphs.annotations import Reducer
 from vertebra.graphs.definition import Definition, FanOut
-from vertebra.types import END, START
+from vertebra.types import START
 
 if TYPE_CHECKING:
     from langgraph.graph import StateGraph
@@ -38,8 +39,8 @@ def build(definition: Definition, wrap: Wrap) -> StateGraph[Any, Any, Any, Any]:
 
     public, internal = _channels(definition)
     builder: StateGraph[Any, Any, Any, Any] = StateGraph(internal, input_schema=public, output_schema=public)
-    for name in definition.nodes:
-        builder.add_node(name, wrap(definition, name))
+    for name, spec in definition.nodes.items():
+        builder.add_node(name, wrap(definition, name), metadata=dict(spec.metadata))
     entry = START
     if any(choice.source == START for choice in definition.choices):
         entry = ENTRY
@@ -53,7 +54,7 @@ def build(definition: Definition, wrap: Wrap) -> StateGraph[Any, Any, Any, Any]:
         source = entry if choice.source == START else choice.source
         builder.add_conditional_edges(source, _routed(choice_key(choice.source, number)), list(choice.targets))
     for fan in definition.fan_outs:
-        after = definition.static_targets(fan.worker) or [END]
+        after = definition.static_targets(fan.worker)
         source = entry if fan.source == START else fan.source
         builder.add_conditional_edges(source, _spread(fan, after), [fan.worker, *after])
     return builder
@@ -61,7 +62,7 @@ def build(definition: Definition, wrap: Wrap) -> StateGraph[Any, Any, Any, Any]:
 
 def _channels(definition: Definition) -> tuple[type[Any], type[Any]]:
     fields = {
-        name: Annotated[field.annotation, field.reducer] if field.reducer else field.annotation
+        name: Annotated[field.annotation, _plain(field.reducer)] if field.reducer else field.annotation
         for name, field in definition.schema.fields.items()
     }
     reserved = dict.fromkeys(sorted(RESERVED_CHANNELS), Annotated[dict[str, Any], merge])
@@ -70,6 +71,15 @@ def _channels(definition: Definition) -> tuple[type[Any], type[Any]]:
     public: type[Any] = typed_dict(name, fields, total=False)
     internal: type[Any] = typed_dict(f"{name}Channels", {**fields, **reserved}, total=False)
     return public, internal
+
+
+def _plain(reducer: Reducer) -> Reducer:
+    """LangGraph takes a reducer only if its signature can be read and has two parameters: not ``max``."""
+
+    def reduce(old: Any, new: Any) -> Any:
+        return reducer(old, new)
+
+    return reduce
 
 
 def choice_key(source: str, number: int) -> str:

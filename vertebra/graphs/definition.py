@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vertebra.errors import GraphInvalid, UsageError
 from vertebra.graphs.state import StateSchema
 from vertebra.nodes.kinds import Node, NodeSpec, node_name, spec_of
+from vertebra.nodes.retry import Retry
 from vertebra.types import END, START, Finding
 
 if TYPE_CHECKING:
@@ -104,31 +106,58 @@ class Graph:
     def version(self) -> str:
         return self.definition.version
 
-    def add_node(self, node: NodeLike, action: NodeLike | None = None, **metadata: Any) -> Graph:
+    def add_node(
+        self,
+        node: NodeLike,
+        action: NodeLike | None = None,
+        *,
+        retry: Retry | None = None,
+        timeout_s: float | None = None,
+        fallback: NodeLike | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Graph:
         """Add a node: a decorated one, a function, or a ``Graph``, under its own name or a given one.
 
-        LangGraph's two forms hold: ``add_node(node)`` and ``add_node("name", node)``.
+        LangGraph's two forms hold: ``add_node(node)`` and ``add_node("name", node)``. ``retry``,
+        ``timeout_s`` and ``fallback`` stand over what the node's decorator says.
         """
         name, action = (node, action) if action is not None else (None, node)
         if isinstance(action, str):
             raise UsageError(f"add_node({action!r}) names a node but gives none.", remedy="pass its function too.")
         if isinstance(action, Graph):
-            name = name or action.name
-            spec = NodeSpec(name=name, kind="subgraph", fn=action.add_node, metadata=metadata)
-            self.definition.subgraphs[name] = action
+            if self in action._with_inner():
+                raise UsageError(f"Graph {action.name!r} would contain itself.", remedy="loop within one graph.")
+            spec = NodeSpec(name=action.name, kind="subgraph", fn=action.add_node)
         else:
             spec = action.spec if isinstance(action, Node) else spec_of(action, "plain")
-            spec = replace(spec.named(name or spec.name), metadata=metadata)
+        if spec.parameters[:1] == ("ctx",):
+            raise UsageError(f"Node {spec.name!r} takes ctx first.", remedy="take the state (or item) first, then ctx.")
+        spec = replace(
+            spec.named(spec.name if name is None else name),
+            retry=retry or spec.retry,
+            timeout_s=spec.timeout_s if timeout_s is None else timeout_s,
+            fallback=spec.fallback if fallback is None else self._resolve(fallback),
+            metadata=metadata or {},
+        )
         known = self.definition.nodes.get(spec.name)
-        if known is not None and known.fn is not spec.fn:
+        # Not `is`: a bound method is another object each time it is looked up.
+        if known is not None and known.fn != spec.fn:
             self.definition.redefined.append(spec.name)
+        if isinstance(action, Graph):
+            self.definition.subgraphs[spec.name] = action
         self.definition.nodes[spec.name] = spec
         return self
+
+    def _with_inner(self) -> list[Graph]:
+        """This graph and all that are nodes of it, however deep."""
+        return [self, *(g for inner in self.definition.subgraphs.values() for g in inner._with_inner())]
 
     def add_edge(self, source: NodeLike | Sequence[NodeLike], target: NodeLike) -> Graph:
         """After ``source`` comes ``target``; with a list of sources, after all of them."""
         end = self._resolve(target)
         if isinstance(source, list | tuple):
+            if not source:
+                raise UsageError(f"add_edge([], {end!r}) comes after nothing.", remedy="name the nodes to wait for.")
             self.definition.joins.append((tuple(self._resolve(s) for s in source), end))
         else:
             edge = (self._resolve(source), end)
@@ -151,7 +180,12 @@ class Graph:
         to ``on_exhausted``, or stops with ``LoopBoundReached``. The count is part of the state.
         """
         if not isinstance(mapping, Mapping):
-            mapping = {node_name(target): target for target in mapping}
+            mapping = {self._resolve(target): target for target in mapping}
+        if not callable(router) or inspect.iscoroutinefunction(router):
+            raise UsageError(
+                f"{router!r} cannot be a router: it must be a `def` that returns an answer at once.",
+                remedy="wait in a node, and let the router read the state.",
+            )
         if max_visits is not None and max_visits < 1:
             raise UsageError(f"max_visits is {max_visits}; at least 1.", remedy="leave the edge out instead.")
         resolved = {key: self._resolve(target) for key, target in mapping.items()}
@@ -172,10 +206,10 @@ class Graph:
         if isinstance(node, str):
             return node
         name = node.name if isinstance(node, Graph) else node_name(node)
-        if name not in self.definition.nodes:
+        known = self.definition.nodes.get(name)
+        fn = node.spec.fn if isinstance(node, Node) else node.add_node if isinstance(node, Graph) else node
+        if known is None or known.fn != fn:
             self.add_node(node)
-        elif isinstance(node, Node) and self.definition.nodes[name].fn is not node.spec.fn:
-            self.definition.redefined.append(name)
         return name
 
     def check(self) -> list[Finding]:

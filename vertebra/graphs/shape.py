@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from vertebra.graphs.annotations import type_name
 from vertebra.graphs.definition import Definition
 
 
@@ -42,7 +43,7 @@ def _node(definition: Definition, name: str) -> Any:
         return {"kind": "subgraph", "graph": shape(definition.subgraphs[name].definition)}
     described: dict[str, str] = {"kind": spec.kind}
     if spec.answer is not None:
-        described["answer"] = getattr(spec.answer, "__name__", str(spec.answer))
+        described["answer"] = type_name(spec.answer)
         described["into"] = spec.into or ""
     if spec.fallback:
         described["fallback"] = spec.fallback

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-import inspect
 import operator
-import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_origin
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 
 from vertebra.errors import InvalidInput, InvalidUpdate, UsageError
+from vertebra.graphs.annotations import Reducer, bare, hints_of, name_of, split_reducer, type_name
+from vertebra.graphs.annotations import collect_types as collect_types
 
 T = TypeVar("T")
 Append = Annotated[list[T], operator.add]
@@ -25,24 +26,24 @@ MISSING: Any = object()
 
 @dataclass(frozen=True)
 class StateField:
-    """One field: its type without the reducer, the reducer, and whether input must give it."""
+    """One field: its name, its type without the reducer, the reducer, and what validates a whole value."""
 
     name: str
     annotation: Any
-    reducer: Callable[[Any, Any], Any] | None
-    required: bool
+    reducer: Reducer | None
+    adapter: TypeAdapter[Any]
 
     @cached_property
-    def adapter(self) -> TypeAdapter[Any]:
-        return TypeAdapter(self.annotation)
+    def own_adapter(self) -> TypeAdapter[Any]:
+        """For what a node returns, which is only a part where the field appends."""
+        return TypeAdapter(bare(self.annotation)) if self.appends else self.adapter
 
     @property
     def appends(self) -> bool:
-        return self.reducer is operator.add and (get_origin(_bare(self.annotation)) or self.annotation) is list
+        return self.reducer is operator.add and (get_origin(bare(self.annotation)) or bare(self.annotation)) is list
 
     def type_name(self) -> str:
-        bare = _bare(self.annotation)
-        return bare.__name__ if isinstance(bare, type) and not get_args(bare) else str(bare).replace("typing.", "")
+        return type_name(self.annotation)
 
 
 class StateSchema:
@@ -56,55 +57,62 @@ class StateSchema:
             raise UsageError(f"State {declared.__name__} has no fields.", remedy="declare at least one field.")
 
     def _read_fields(self) -> Iterator[StateField]:
-        try:
-            hints = get_type_hints(self.declared, include_extras=True)
-        except NameError as error:
-            raise UsageError(
-                f"The annotations of state {self.declared.__name__} cannot be resolved: {error}.",
-                remedy="define the state at module level, or its types before it.",
-            ) from error
+        hints = hints_of(self.declared)
+        own = self._own_names(hints)
         for name, hint in hints.items():
-            if self.kind == "pydantic" and name not in self.declared.model_fields:
-                continue
-            annotation, reducer = _split_reducer(hint)
+            if name not in own:
+                continue  # a class variable, or private
+            annotation, reducer = split_reducer(hint)
             if self.kind == "pydantic":
+                info = self.declared.model_fields[name]
+                if info.validation_alias is not None and not _by_name(self.declared):
+                    raise UsageError(
+                        f"Field {name!r} of state {self.declared.__name__} goes by an alias; nodes return it by name.",
+                        remedy="set model_config = ConfigDict(populate_by_name=True), or remove the alias.",
+                    )
                 # Constraints given as Field(gt=0) live on the field, not in the annotation.
-                constraints = tuple(m for m in self.declared.model_fields[name].metadata if m is not reducer)
+                constraints = tuple(m for m in info.metadata if m is not reducer)
                 if constraints:
-                    annotation = Annotated[(_bare(annotation), *constraints)]
-            yield StateField(name, annotation, reducer, self._is_required(name))
+                    annotation = Annotated[(bare(annotation), *constraints)]
+            yield self._field(name, annotation, reducer)
 
-    def _is_required(self, name: str) -> bool:
+    def _field(self, name: str, annotation: Any, reducer: Reducer | None) -> StateField:
+        try:
+            return StateField(name, annotation, reducer, TypeAdapter(annotation))
+        except PydanticUserError as error:
+            raise UsageError(
+                f"Field {name!r} of state {self.declared.__name__} cannot be validated: {error.message}",
+                remedy="use types that pydantic knows: models, dataclasses, typing_extensions.TypedDict, plain data.",
+            ) from error
+
+    def _own_names(self, hints: Mapping[str, Any]) -> set[str]:
         if self.kind == "pydantic":
-            return bool(self.declared.model_fields[name].is_required())
-        if self.kind == "typeddict":
-            return False  # as in LangGraph: a TypedDict state may start partial
-        spec = {f.name: f for f in dataclasses.fields(self.declared)}[name]
-        return spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
+            return set(self.declared.model_fields)
+        if self.kind == "dataclass":
+            return {f.name for f in dataclasses.fields(self.declared) if f.init}
+        return set(hints)
 
     @cached_property
     def _adapter(self) -> TypeAdapter[Any]:
         return TypeAdapter(self.declared)
 
-    @cached_property
-    def _checks_whole(self) -> bool:
-        """Whether the model has validators over several fields, so that an update needs them run."""
-        decorators = getattr(self.declared, "__pydantic_decorators__", None)
-        return bool(decorators and (decorators.model_validators or decorators.root_validators))
-
     def hydrate(self, values: Mapping[str, Any]) -> Any:
-        """What a node receives: an instance of the declared type (a dict for a TypedDict)."""
-        known = {name: value for name, value in values.items() if name in self.fields}
-        if self.kind == "typeddict":
-            return known
-        return self._adapter.validate_python(known)
+        """What a node receives: an instance of the declared type (a dict for a TypedDict).
+
+        It is the node's own copy: what a node changes in place is seen by no other and by no retry.
+        """
+        known = copy.deepcopy(self._known(values))
+        return known if self.kind == "typeddict" else self._adapter.validate_python(known)
+
+    def _known(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if name in self.fields}
 
     def output(self, values: Mapping[str, Any]) -> Any:
         """``hydrate``, or the plain dict while required fields are missing."""
         try:
             return self.hydrate(values)
         except ValidationError:
-            return {name: value for name, value in values.items() if name in self.fields}
+            return self._known(values)
 
     def read_input(self, given: Any, *, fresh: bool) -> dict[str, Any]:
         """Channel values from what a caller passed to ``run``. Raises ``InvalidInput``.
@@ -155,11 +163,7 @@ class StateSchema:
                     remedy=f"return only {', '.join(self.fields)}, then resume the thread.",
                 )
             clean[name] = self._validate_field(field, value, values, node)
-        if self._checks_whole:
-            try:
-                self.hydrate(self.apply(values, clean))
-            except ValidationError as error:
-                raise self._bad_update(node, _first_field(error) or "state", error) from error
+        self._validate_whole(values, clean, node)
         return clean
 
     def _validate_field(self, field: StateField, value: Any, values: Mapping[str, Any], node: str) -> Any:
@@ -167,7 +171,7 @@ class StateSchema:
             return value
         try:
             if field.reducer is None or field.appends:
-                return field.adapter.validate_python(value)
+                return field.own_adapter.validate_python(value)
             field.adapter.validate_python(_reduce(field, values.get(field.name, MISSING), value))
         except ValidationError as error:
             raise self._bad_update(node, field.name, error) from error
@@ -178,6 +182,18 @@ class StateSchema:
                 field=field.name,
             ) from error
         return value
+
+    def _validate_whole(self, values: Mapping[str, Any], clean: Mapping[str, Any], node: str) -> None:
+        """Run the state's own validators, so that what the next node could not be handed is refused here."""
+        if self.kind == "typeddict" or not clean:
+            return
+        try:
+            self._adapter.validate_python(self._known(self.apply(values, clean)))
+        except ValidationError as error:
+            place = _first_field(error) or "state"
+            # A fan-out worker knows its item, not the state: only its own fields can be judged.
+            if values or place in clean:
+                raise self._bad_update(node, place, error) from error
 
     def _bad_update(self, node: str, field: str, error: ValidationError) -> InvalidUpdate:
         return InvalidUpdate(
@@ -201,7 +217,7 @@ class StateSchema:
             names = value.model_fields_set if only_set else type(value).model_fields
             return {name: getattr(value, name) for name in names}
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+            return {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
         return None
 
     def types(self) -> set[type[Any]]:
@@ -214,7 +230,7 @@ class StateSchema:
     def describe(self) -> dict[str, str]:
         """Field names with their types as text, for fingerprints and messages."""
         return {
-            name: field.type_name() + (f" <- {_reducer_name(field.reducer)}" if field.reducer else "")
+            name: field.type_name() + (f" <- {name_of(field.reducer)}" if field.reducer else "")
             for name, field in self.fields.items()
         }
 
@@ -241,33 +257,6 @@ def _kind(declared: Any) -> Kind:
     )
 
 
-def _bare(annotation: Any) -> Any:
-    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
-
-
-def _split_reducer(hint: Any) -> tuple[Any, Callable[[Any, Any], Any] | None]:
-    """A callable of two arguments as the last annotation is the reducer, as in LangGraph."""
-    if get_origin(hint) in _QUALIFIERS:
-        hint = get_args(hint)[0]
-    if get_origin(hint) is not Annotated:
-        return hint, None
-    base, *extras = get_args(hint)
-    if extras and callable(extras[-1]) and not isinstance(extras[-1], type) and _takes_two(extras[-1]):
-        reducer = extras.pop()
-        return (Annotated[(base, *extras)] if extras else base), reducer
-    return hint, None
-
-
-def _takes_two(function: Any) -> bool:
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return False
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    required = [p for p in positional if p.default is p.empty]
-    return len(required) <= 2 <= len(positional)
-
-
 def _reduce(field: StateField, old: Any, new: Any) -> Any:
     if type(new).__name__ == "Overwrite":
         return new.value
@@ -275,14 +264,13 @@ def _reduce(field: StateField, old: Any, new: Any) -> Any:
         return new
     if old is MISSING:
         try:
-            old = (get_origin(_bare(field.annotation)) or _bare(field.annotation))()
+            old = (get_origin(bare(field.annotation)) or bare(field.annotation))()
         except Exception:
             return new
-    return field.reducer(old, new)
-
-
-def _reducer_name(reducer: Callable[..., Any]) -> str:
-    return getattr(reducer, "__name__", type(reducer).__name__)
+    if field.appends:
+        return field.reducer(old, new)
+    # The engine will call it too: one that changes its arguments must not do so twice.
+    return field.reducer(copy.deepcopy(old), copy.deepcopy(new))
 
 
 def _first_field(error: ValidationError) -> str | None:
@@ -290,34 +278,5 @@ def _first_field(error: ValidationError) -> str | None:
     return str(location[0]) if location else None
 
 
-def _qualifiers() -> frozenset[Any]:
-    import typing
-
-    import typing_extensions
-
-    names = ("Required", "NotRequired", "ReadOnly")
-    return frozenset(getattr(m, n) for m in (typing, typing_extensions) for n in names if hasattr(m, n))
-
-
-_QUALIFIERS = _qualifiers()
-
-
-def collect_types(annotation: Any, found: set[type[Any]]) -> None:
-    """Add every class that values of this annotation may be made of."""
-    for argument in get_args(annotation):
-        collect_types(argument, found)
-    if not isinstance(annotation, type) or annotation in found:
-        return
-    if issubclass(annotation, BaseModel):
-        found.add(annotation)
-        for info in annotation.model_fields.values():
-            collect_types(info.annotation, found)
-    elif dataclasses.is_dataclass(annotation):
-        found.add(annotation)
-        for hint in get_type_hints(annotation).values():
-            collect_types(hint, found)
-    elif typing.is_typeddict(annotation):
-        for hint in get_type_hints(annotation).values():
-            collect_types(hint, found)
-    elif annotation.__module__ != "builtins":
-        found.add(annotation)
+def _by_name(model: type[BaseModel]) -> bool:
+    return bool(model.model_config.get("populate_by_name") or model.model_config.get("validate_by_name"))

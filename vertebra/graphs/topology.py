@@ -1,14 +1,16 @@
 """Questions about directed graphs, answered without knowing what a node is.
 
-A graph is a mapping from an id to its successors. Reachability and components are
-``networkx``'s; ``frontiers`` explores which nodes can be active together.
+A graph is a mapping from an id to its successors. Cycles and components are ``networkx``'s;
+``frontiers`` explores which nodes can be active together.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 N = TypeVar("N", bound=Hashable)
 Successors = Mapping[N, Collection[N]]
@@ -59,42 +61,69 @@ def components(graph: Successors[N]) -> dict[N, int]:
     return {node: number for number, part in enumerate(nx.strongly_connected_components(digraph)) for node in part}
 
 
+Arrived = frozenset[tuple[int, N]]
+"""Of each join, by number, the sources that have run since its target last ran."""
+
+
+@dataclass(frozen=True)
+class Explored(Generic[N]):
+    """What ``frontiers`` found."""
+
+    active: set[frozenset[N]]
+    """The sets of nodes that can be active in one superstep."""
+    starved: set[N]
+    """Nodes for which some but not all of what they wait for has run when nothing is left to run."""
+    complete: bool
+    """Whether everything was looked at."""
+
+
 def frontiers(
     always: Successors[N],
     choices: Mapping[N, Sequence[Collection[N]]],
-    waits: Mapping[N, frozenset[N]],
+    joins: Sequence[tuple[frozenset[N], N]],
     start: N,
-    limit: int = 4000,
-) -> tuple[set[frozenset[N]], bool]:
-    """The sets of nodes that can be active in one superstep, and whether all were explored.
+    limit: int = 20_000,
+) -> Explored[N]:
+    """Follow every run of the graph, superstep by superstep, as long as there are at most ``limit`` ways to go on.
 
-    From an active node, all of ``always`` follow, and one member of each set in ``choices``. A node
-    of ``waits`` becomes active when all that it waits for have run since it last ran.
+    From an active node, all of ``always`` follow, and one member of each set in ``choices``. The target
+    of a join becomes active when all of its sources have run since it last ran.
     """
-    first: tuple[frozenset[N], frozenset[tuple[N, N]]] = (frozenset([start]), frozenset())
-    seen = {first}
-    queue = [first]
+    first: tuple[frozenset[N], Arrived[N]] = (frozenset([start]), frozenset())
+    seen, queue = {first}, [first]
     active: set[frozenset[N]] = set()
+    starved: set[N] = set()
     while queue:
         frontier, arrived = queue.pop()
         active.add(frontier)
-        options = [tuple(option) for node in frontier for option in choices.get(node, ())]
-        for picked in itertools.islice(itertools.product(*options), limit):
-            following: set[N] = {s for node in frontier for s in always.get(node, ())}
-            following.update(picked)
-            marks = set(arrived)
-            for target, sources in waits.items():
-                marks.update((target, source) for source in sources & frontier)
-                if all((target, source) in marks for source in sources):
-                    following.add(target)
-                    marks.difference_update((target, source) for source in sources)
-            state = (frozenset(following), frozenset(marks))
-            if following and state not in seen:
-                if len(seen) >= limit:
-                    return active, False
-                seen.add(state)
-                queue.append(state)
-    return active, True
+        fixed = {s for node in frontier for s in always.get(node, ())}
+        options = [tuple(option) for node in frontier for option in choices.get(node, ()) if option]
+        limit -= math.prod(map(len, options))
+        if limit < 0:
+            return Explored(active, starved, False)
+        for picked in itertools.product(*options):
+            step = _next(fixed.union(picked), frontier, arrived, joins)
+            following, waiting = step
+            if not following:
+                starved.update(joins[number][1] for number, _ in waiting)
+            elif step not in seen:
+                seen.add(step)
+                queue.append(step)
+    return Explored(active, starved, True)
+
+
+def _next(
+    following: set[N], frontier: frozenset[N], arrived: Arrived[N], joins: Sequence[tuple[frozenset[N], N]]
+) -> tuple[frozenset[N], Arrived[N]]:
+    """What follows with the targets of the joins that ``frontier`` completes, and what has arrived at the others."""
+    arrivals = set(arrived)
+    for number, (sources, target) in enumerate(joins):
+        whole = {(number, source) for source in sources}
+        arrivals |= {(number, source) for source in sources & frontier}
+        if whole <= arrivals:
+            following.add(target)
+            arrivals -= whole
+    return frozenset(following), frozenset(arrivals)
 
 
 def pairs(sets: Iterable[frozenset[N]]) -> set[frozenset[N]]:

@@ -8,47 +8,55 @@ import textwrap
 import typing
 from typing import Any
 
+import typing_extensions
+
+from vertebra.graphs.annotations import alternatives
 from vertebra.graphs.definition import Definition
+from vertebra.nodes.kinds import NodeSpec
 
 
-def written_fields(definition: Definition, node: str) -> set[str] | None:
-    """Declared (``writes=``), annotated (a TypedDict return) or read off the source; None if unknown."""
+def written_fields(definition: Definition, node: str) -> set[str]:
+    """The fields that ``node``, or the fallback that stands in for it, is known to write."""
     spec = definition.nodes[node]
+    found = _of_spec(definition, spec)
+    stand_in = definition.nodes.get(spec.fallback or "")
+    return found if stand_in is None else found | _of_spec(definition, stand_in)
+
+
+def fields_of_type(definition: Definition, spec: NodeSpec) -> list[str]:
+    """The fields whose type is the answer's, or that or None."""
+    fields = definition.schema.fields.items()
+    return [name for name, field in fields if spec.answer in alternatives(field.annotation)]
+
+
+def _of_spec(definition: Definition, spec: NodeSpec) -> set[str]:
+    """Declared (``writes=``), annotated (a TypedDict return) or read off the source."""
     if spec.kind == "subgraph":
-        return set(definition.subgraphs[node].definition.schema.fields) & set(definition.schema.fields)
+        return set(definition.subgraphs[spec.name].definition.schema.fields) & set(definition.schema.fields)
     if spec.kind == "human":
-        return {spec.into} if spec.into else None
+        return {spec.into} if spec.into else set(fields_of_type(definition, spec)[:1])
     if spec.writes is not None:
         return set(spec.writes)
     return _annotated(spec.fn) or _returned(spec.fn)
 
 
-def _annotated(fn: Any) -> set[str] | None:
+def _annotated(fn: Any) -> set[str]:
     try:
         hint = typing.get_type_hints(fn).get("return")
-    except Exception:
-        return None
-    return set(hint.__annotations__) if typing.is_typeddict(hint) else None
+    except (NameError, TypeError):
+        return set()
+    return set(hint.__annotations__) if typing_extensions.is_typeddict(hint) else set()
 
 
-def _returned(fn: Any) -> set[str] | None:
-    """The keys of all returned dict literals; None if anything else is returned."""
+def _returned(fn: Any) -> set[str]:
+    """The keys of all returned dict literals."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(fn)))
-    except (OSError, TypeError, SyntaxError, IndentationError):
-        return None
-    keys: set[str] = set()
-    for statement in _own_returns(tree.body[0]):
-        value = statement.value
-        if value is None or (isinstance(value, ast.Constant) and value.value is None):
-            continue
-        if not isinstance(value, ast.Dict):
-            return None
-        for key in value.keys:
-            if not (isinstance(key, ast.Constant) and isinstance(key.value, str)):
-                return None
-            keys.add(key.value)
-    return keys
+    except (OSError, TypeError, SyntaxError):
+        return set()
+    values = [statement.value for statement in _own_returns(tree.body[0])]
+    keys = [key for value in values if isinstance(value, ast.Dict) for key in value.keys]
+    return {key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str)}
 
 
 def _own_returns(function: ast.AST) -> list[ast.Return]:

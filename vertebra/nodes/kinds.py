@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
 
@@ -67,26 +67,32 @@ Decorator = Callable[[Callable[P, R]], Node[P, R]]
 
 def spec_of(fn: Callable[..., Any], kind: NodeKind, **declared: Any) -> NodeSpec:
     """Build the declaration of ``fn``; refuses what cannot work, where it is written."""
-    name = getattr(fn, "__name__", type(fn).__name__)
-    if kind == "transition" and inspect.iscoroutinefunction(fn):
+    if not callable(fn):
         raise UsageError(
-            f"@transition {name!r} is `async def`, but a transition waits for nothing.",
-            remedy="write it as `def`, or make it an @llm or @effect node.",
+            f"{fn!r} is not a function and cannot be a node.",
+            remedy="decorate a function; what is declared about it goes by name, such as @llm(task='summarise').",
         )
+    name = getattr(fn, "__name__", type(fn).__name__)
     timeout_s = declared.get("timeout_s")
     if timeout_s is not None and timeout_s <= 0:
         raise UsageError(f"timeout_s of {name!r} is {timeout_s}; it must be seconds above 0.", remedy="mend it.")
     writes = declared.pop("writes", None)
     fallback = declared.pop("fallback", None)
-    return NodeSpec(
+    spec = NodeSpec(
         name=name,
         kind=kind,
         fn=fn,
-        writes=None if writes is None else tuple(writes),
+        writes=None if writes is None else (writes,) if isinstance(writes, str) else tuple(writes),
         fallback=node_name(fallback) if fallback is not None else None,
         parameters=_parameters(fn),
         **{key: value for key, value in declared.items() if value is not None},
     )
+    if kind == "transition" and spec.is_async:
+        raise UsageError(
+            f"@transition {name!r} is `async def`, but a transition waits for nothing.",
+            remedy="write it as `def`, or make it an @llm or @effect node.",
+        )
+    return spec
 
 
 def node_name(node: str | Node[..., Any] | Callable[..., Any]) -> str:
@@ -112,14 +118,26 @@ def _parameters(fn: Callable[..., Any]) -> tuple[str, ...]:
 def transition(fn: Callable[P, R], /) -> Node[P, R]: ...
 @overload
 def transition(
-    *, writes: tuple[str, ...] | None = None, timeout_s: float | None = None
+    *,
+    retry: Retry | None = None,
+    timeout_s: float | None = None,
+    fallback: Any = None,
+    writes: tuple[str, ...] | None = None,
 ) -> Callable[[Callable[P, R]], Node[P, R]]: ...
-def transition(fn: Any = None, /, *, writes: Any = None, timeout_s: float | None = None) -> Any:
+def transition(
+    fn: Any = None,
+    /,
+    *,
+    retry: Retry | None = None,
+    timeout_s: float | None = None,
+    fallback: Any = None,
+    writes: Any = None,
+) -> Any:
     """A deterministic step: the same state gives the same update, which replay verifies.
 
     It has no model client; time and chance come from ``ctx.now()``, ``ctx.random`` and ``ctx.uuid()``.
     """
-    return _decorate(fn, "transition", writes=writes, timeout_s=timeout_s)
+    return _decorate(fn, "transition", retry=retry, timeout_s=timeout_s, fallback=fallback, writes=writes)
 
 
 @overload
@@ -183,15 +201,34 @@ def effect(
     return _decorate(fn, "effect", check=check, retry=retry, timeout_s=timeout_s, fallback=fallback, writes=writes)
 
 
+@overload
+def human(fn: Callable[P, R], /) -> Node[P, R]: ...
+@overload
 def human(
-    *, answer: Any, into: str | None = None, timeout_s: float | None = None
-) -> Callable[[Callable[P, R]], Node[P, R]]:
+    *,
+    answer: Any = str,
+    into: str | None = None,
+    retry: Retry | None = None,
+    timeout_s: float | None = None,
+    fallback: Any = None,
+) -> Callable[[Callable[P, R]], Node[P, R]]: ...
+def human(
+    fn: Any = None,
+    /,
+    *,
+    answer: Any = str,
+    into: str | None = None,
+    retry: Retry | None = None,
+    timeout_s: float | None = None,
+    fallback: Any = None,
+) -> Any:
     """A question to a person: the function returns a ``Question`` (or a text).
 
     The run stops as ``interrupted``; the answer is validated against ``answer`` (a pydantic model or
-    any type) and put into the state's field ``into`` (default: the only field of that type).
+    any type; by default a text) and put into the state's field ``into`` (default: the only field of
+    that type). ``timeout_s`` limits the function, not the person: see ``Question.deadline_s``.
     """
-    return lambda fn: Node(fn, spec_of(fn, "human", answer=answer, into=into, timeout_s=timeout_s))
+    return _decorate(fn, "human", answer=answer, into=into, retry=retry, timeout_s=timeout_s, fallback=fallback)
 
 
 def _decorate(fn: Any, kind: NodeKind, **declared: Any) -> Any:
@@ -200,6 +237,3 @@ def _decorate(fn: Any, kind: NodeKind, **declared: Any) -> Any:
         return Node(fn, replace(spec, task=spec.task or spec.name) if kind == "llm" else spec)
 
     return wrap if fn is None else wrap(fn)
-
-
-AsyncBody = Callable[..., Awaitable[Any]]

@@ -16,10 +16,11 @@ from vertebra.errors import (
     InvalidUpdate,
     NodeTimeout,
     StreamTruncated,
+    UsageError,
     VertebraError,
 )
 
-Exceptions = tuple[type[BaseException], ...]
+Exceptions = type[BaseException] | tuple[type[BaseException], ...]
 
 NEVER: Exceptions = (TypeError, NameError, AttributeError, ImportError, AssertionError, SyntaxError, MemoryError)
 """Mistakes in code: another try meets the same mistake."""
@@ -82,14 +83,28 @@ class Retry:
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
-            raise ValueError("Retry(attempts=) counts the first try too: at least 1")
+            raise UsageError(
+                f"Retry(attempts={self.attempts}): the first try counts too.", remedy="give 1 for no second try."
+            )
         if min(self.wait_initial_s, self.wait_max_s, self.jitter_s, self.retry_after_max_s) < 0 or self.base < 1:
-            raise ValueError("Retry: waits are seconds, not negative; base is at least 1")
+            raise UsageError(
+                "Retry: a wait is negative or base is below 1.", remedy="give seconds from 0, base from 1."
+            )
+        for name in ("on", "never", "fresh"):
+            given = getattr(self, name)
+            kinds = given if isinstance(given, tuple) else (given,)
+            if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+                raise UsageError(
+                    f"Retry({name}={given!r}) must be exception classes.", remedy=f"write {name}=(ValueError,)."
+                )
 
     def wait_s(self, attempt: int, random: Random) -> float:
         """Seconds to wait after failed attempt ``attempt`` (from 1)."""
-        exponent = min(attempt - 1, 64)
-        return min(self.wait_max_s, self.wait_initial_s * self.base**exponent) + random.uniform(0, self.jitter_s)
+        try:
+            backoff_s = self.wait_initial_s * self.base ** (attempt - 1)
+        except OverflowError:
+            backoff_s = self.wait_max_s
+        return min(self.wait_max_s, backoff_s) + random.uniform(0, self.jitter_s)
 
     def verdict(self, error: BaseException, attempt: int) -> Verdict:
         """What to do after ``error`` on attempt ``attempt`` (from 1)."""
@@ -138,12 +153,6 @@ def because_of_an_answer(error: BaseException) -> bool:
     return any((kind.__module__.split(".", 1)[0], kind.__name__) in _ANSWER_ERROR_NAMES for kind in type(error).__mro__)
 
 
-def came_through_the_door(error: BaseException) -> bool:
-    """Whether an HTTP client reported this: the door has already sent the request again."""
-    roots = {kind.__module__.split(".", 1)[0] for kind in type(error).__mro__}
-    return bool(roots & {"openai", "httpx", "httpx2", "httpcore", "httpcore2"})
-
-
 def typed_cause(error: BaseException) -> VertebraError | None:
     """The error of ours that a client wrapped into one of its own, if any."""
     seen: set[int] = set()
@@ -152,5 +161,6 @@ def typed_cause(error: BaseException) -> VertebraError | None:
         if isinstance(current, VertebraError):
             return current
         seen.add(id(current))
-        current = current.__cause__ or current.__context__
+        hidden = current.__suppress_context__  # `raise ... from None`: the author says it is another matter
+        current = current.__cause__ if hidden else current.__context__
     return None
