@@ -295,13 +295,25 @@ def test_what_cannot_be_a_state_is_refused_with_a_remedy(declared: Any, says: st
     assert caught.value.remedy
 
 
-def test_an_annotation_that_means_nothing_is_refused() -> None:
-    @dataclasses.dataclass
-    class State:
+@pytest.mark.parametrize("base", [BaseModel, object])
+def test_an_annotation_that_means_nothing_is_refused(base: type[Any]) -> None:
+    class State(base):  # type: ignore[misc]
         x: Unknown  # type: ignore[name-defined]  # noqa: F821
 
-    with pytest.raises(UsageError, match="'Unknown' is not defined"):
-        StateSchema(State)
+    declared = State if base is BaseModel else dataclasses.dataclass(State)
+    with pytest.raises(UsageError, match=r"'?Unknown'? is not defined"):
+        StateSchema(declared)
+
+
+def test_a_model_may_use_what_only_its_function_knows() -> None:
+    class Slice(BaseModel):
+        text: str
+
+    class State(BaseModel):
+        slices: Append[Slice] = []
+
+    assert StateSchema(State).describe() == {"slices": "list[Slice] <- add"}
+    assert Slice in StateSchema(State).types()
 
 
 def test_a_field_may_have_an_alias_beside_its_name() -> None:

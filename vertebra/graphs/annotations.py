@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import typing_extensions
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from vertebra.errors import UsageError
 
@@ -23,10 +24,23 @@ def hints_of(declared: type[Any]) -> dict[str, Any]:
     try:
         return get_type_hints(declared, include_extras=True)
     except NameError as error:
-        raise UsageError(
-            f"The annotations of {declared.__name__} cannot be resolved: {error}.",
-            remedy="define it at module level, or the types in it before it.",
-        ) from error
+        raise _unresolved(declared, error) from error
+
+
+def model_fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields of a pydantic model, resolved. Raises ``UsageError`` likewise."""
+    try:
+        model.model_rebuild()
+    except NameError as error:
+        raise _unresolved(model, error) from error
+    return model.model_fields
+
+
+def _unresolved(declared: type[Any], error: NameError) -> UsageError:
+    return UsageError(
+        f"The annotations of {declared.__name__} cannot be resolved: {error}.",
+        remedy="define it at module level, or the types in it before it.",
+    )
 
 
 def bare(annotation: Any) -> Any:
@@ -106,13 +120,14 @@ def collect_types(annotation: Any, found: set[type[Any]]) -> None:
     if not isinstance(annotation, type) or annotation in found or annotation.__module__ == "builtins":
         return
     found.add(annotation)
+    if annotation is BaseModel:
+        return  # it would mean every model there is: not a list to be trusted
     parts: list[Any] = []
     if issubclass(annotation, BaseModel):
-        parts = [info.annotation for info in annotation.model_fields.values()]
+        parts = [info.annotation for info in model_fields(annotation).values()]
     elif dataclasses.is_dataclass(annotation) or typing_extensions.is_typeddict(annotation):
         parts = list(hints_of(annotation).values())
-    # BaseModel itself would mean every model there is: not a list to be trusted.
-    if parts and annotation is not BaseModel:
+    if parts:
         parts += annotation.__subclasses__()
     for part in parts:
         collect_types(part, found)

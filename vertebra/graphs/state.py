@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_origin
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 
 from vertebra.errors import InvalidInput, InvalidUpdate, UsageError
-from vertebra.graphs.annotations import Reducer, bare, hints_of, name_of, split_reducer, type_name
+from vertebra.graphs.annotations import Reducer, bare, hints_of, model_fields, name_of, split_reducer, type_name
 from vertebra.graphs.annotations import collect_types as collect_types
 
 T = TypeVar("T")
@@ -57,24 +57,27 @@ class StateSchema:
             raise UsageError(f"State {declared.__name__} has no fields.", remedy="declare at least one field.")
 
     def _read_fields(self) -> Iterator[StateField]:
-        hints = hints_of(self.declared)
-        own = self._own_names(hints)
-        for name, hint in hints.items():
-            if name not in own:
-                continue  # a class variable, or private
+        for name, hint in self._hints().items():
             annotation, reducer = split_reducer(hint)
-            if self.kind == "pydantic":
-                info = self.declared.model_fields[name]
-                if info.validation_alias is not None and not _by_name(self.declared):
-                    raise UsageError(
-                        f"Field {name!r} of state {self.declared.__name__} goes by an alias; nodes return it by name.",
-                        remedy="set model_config = ConfigDict(populate_by_name=True), or remove the alias.",
-                    )
-                # Constraints given as Field(gt=0) live on the field, not in the annotation.
-                constraints = tuple(m for m in info.metadata if m is not reducer)
-                if constraints:
-                    annotation = Annotated[(bare(annotation), *constraints)]
             yield self._field(name, annotation, reducer)
+
+    def _hints(self) -> dict[str, Any]:
+        if self.kind == "pydantic":
+            return dict(self._model_hints())
+        hints = hints_of(self.declared)
+        if self.kind == "dataclass":
+            return {f.name: hints[f.name] for f in dataclasses.fields(self.declared) if f.init}
+        return hints
+
+    def _model_hints(self) -> Iterator[tuple[str, Any]]:
+        for name, info in model_fields(self.declared).items():
+            if info.validation_alias is not None and not _by_name(self.declared):
+                raise UsageError(
+                    f"Field {name!r} of state {self.declared.__name__} goes by an alias; nodes return it by name.",
+                    remedy="set model_config = ConfigDict(populate_by_name=True), or remove the alias.",
+                )
+            # Pydantic has resolved names that only its author's function knows, and Field(gt=0) lives here alone.
+            yield name, Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
 
     def _field(self, name: str, annotation: Any, reducer: Reducer | None) -> StateField:
         try:
@@ -84,13 +87,6 @@ class StateSchema:
                 f"Field {name!r} of state {self.declared.__name__} cannot be validated: {error.message}",
                 remedy="use types that pydantic knows: models, dataclasses, typing_extensions.TypedDict, plain data.",
             ) from error
-
-    def _own_names(self, hints: Mapping[str, Any]) -> set[str]:
-        if self.kind == "pydantic":
-            return set(self.declared.model_fields)
-        if self.kind == "dataclass":
-            return {f.name for f in dataclasses.fields(self.declared) if f.init}
-        return set(hints)
 
     @cached_property
     def _adapter(self) -> TypeAdapter[Any]:
