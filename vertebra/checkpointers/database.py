@@ -12,13 +12,13 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
-from vertebra.checkpointers.url import StoreUrl, redacted
-from vertebra.errors import MissingExtra, StoreCorrupt, StoreUnavailable
+from vertebra.checkpointers.failures import closed, driver_errors, require_postgres
+from vertebra.checkpointers.url import StoreUrl
+from vertebra.errors import StoreUrlInvalid
 
 T = TypeVar("T")
 Row = Sequence[Any]
@@ -70,47 +70,60 @@ class SqliteDatabase:
         self._url = url
         self._lock = threading.RLock()
         self._executor = None if url.backend == "memory" else ThreadPoolExecutor(1, "vertebra-sqlite")
-        with _sqlite_errors(url):
-            self._connection = connect_sqlite(url)
+        self._closed = False
+        self._connection = connect_sqlite(url)
 
     async def run(self, work: Callable[[Tx], T]) -> T:
         if self._executor is None:
             return self.run_sync(work)
-        # Shielded: a cancelled caller must not leave a transaction half way, nor its result unknown.
-        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._executor, self.run_sync, work))
+        return await in_thread(self._executor, lambda: self.run_sync(work), f"store {self._url}")
 
     def run_sync(self, work: Callable[[Tx], T]) -> T:
-        with self._lock, _sqlite_errors(self._url):
+        with self._lock, driver_errors(self._url):
+            if self._closed:
+                raise closed(f"store {self._url}")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 result = work(_SqliteTx(self._connection))
+                self._connection.commit()
             except BaseException:
                 self._connection.rollback()
                 raise
-            self._connection.commit()
             return result
 
     def close(self) -> None:
         if self._executor is not None:
             self._executor.shutdown(wait=True)
         with self._lock:
+            self._closed = True
             self._connection.close()
+
+
+async def in_thread(executor: Executor, work: Callable[[], T], owner: str) -> T:
+    """Run sync work on the owner's own threads. Raises ``StoreUnavailable`` when it is closed."""
+    try:
+        future = asyncio.get_running_loop().run_in_executor(executor, work)
+    except RuntimeError as error:
+        raise closed(owner) from error
+    # Shielded: a cancelled caller must not leave a transaction half way, nor its result unknown.
+    return await asyncio.shield(future)
 
 
 def connect_sqlite(url: StoreUrl) -> sqlite3.Connection:
     """A connection in WAL mode, synced as the URL's durability asks."""
     target = ":memory:" if url.backend == "memory" else url.path
-    connection = sqlite3.connect(
-        target, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=256
-    )
-    try:
-        if url.backend == "sqlite":
-            _retry_while_locked(lambda: connection.execute("PRAGMA journal_mode=WAL"))
-            connection.execute(f"PRAGMA synchronous={'FULL' if url.durability == 'power' else 'NORMAL'}")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    with driver_errors(url):
+        connection = sqlite3.connect(
+            target, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        try:
+            if url.backend == "sqlite":
+                _retry_while_locked(lambda: connection.execute("PRAGMA journal_mode=WAL"))
+                connection.execute(f"PRAGMA synchronous={'FULL' if url.durability == 'power' else 'NORMAL'}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
 
 def _retry_while_locked(action: Callable[[], Any]) -> None:
@@ -149,30 +162,6 @@ class _SqliteTx:
         """BEGIN IMMEDIATE has already made this the only writer."""
 
 
-@contextmanager
-def _sqlite_errors(url: StoreUrl) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise StoreUnavailable(
-            f"SQLite file {url.path!r}: {error}.", remedy=_sqlite_remedy(str(error)), path=url.path
-        ) from error
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
-            raise
-        raise StoreCorrupt(f"SQLite file {url.path!r} cannot be read: {error}.", path=url.path) from error
-
-
-def _sqlite_remedy(message: str) -> str:
-    if "full" in message:
-        return "free disk space, then resume the thread."
-    if "readonly" in message or "read-only" in message:
-        return "make the file and its folder writable, then resume the thread."
-    if "locked" in message:
-        return "another process holds the file for long; stop it, or share threads through Postgres."
-    return "check that the folder exists and can be written, then resume the thread."
-
-
 class PostgresDatabase:
     """A small pool of connections, each used by one thread of the database's own."""
 
@@ -181,51 +170,61 @@ class PostgresDatabase:
     def __init__(self, url: StoreUrl) -> None:
         self._url = url
         self._executor = ThreadPoolExecutor(POOL_SIZE, "vertebra-postgres")
-        with _postgres_errors(url):
-            self.pool = open_pool(url)
+        self._pool = open_pool(url)
 
     async def run(self, work: Callable[[Tx], T]) -> T:
-        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._executor, self.run_sync, work))
+        return await in_thread(self._executor, lambda: self.run_sync(work), f"store {self._url}")
 
     def run_sync(self, work: Callable[[Tx], T]) -> T:
-        with _postgres_errors(self._url), self.pool.connection() as connection, connection.transaction():
-            return work(_PostgresTx(connection))
+        with driver_errors(self._url):
+            if self._pool.closed:
+                raise closed(f"store {self._url}")
+            with self._pool.connection() as connection, connection.transaction():
+                return work(_PostgresTx(connection))
 
     def close(self) -> None:
         self._executor.shutdown(wait=True)
-        self.pool.close()
+        self._pool.close()
 
 
 def open_pool(url: StoreUrl, **kwargs: Any) -> Any:
     """A psycopg pool that has proved that it can connect. Raises ``MissingExtra`` without the driver."""
+    require_postgres()
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
+    from psycopg_pool import ConnectionPool
+
     try:
-        from psycopg_pool import ConnectionPool
-    except ImportError as error:
-        raise MissingExtra(
-            "PostgreSQL needs its driver.", remedy="pip install 'vertebra[postgres]'", extra="postgres"
-        ) from error
+        given = conninfo_to_dict(url.dsn)
+    except psycopg.ProgrammingError as error:
+        # Neither its words nor the error itself: libpq quotes the whole URL, with the password.
+        reason = str(error).partition(":")[0].strip()
+        raise StoreUrlInvalid(f"PostgreSQL's driver cannot read {url}: {reason}.") from None
 
     def configure(connection: Any) -> None:
         connection.autocommit = True
         if url.durability == "process":
             connection.execute("SET synchronous_commit TO off")
 
-    pool = ConnectionPool(
-        url.dsn,
-        min_size=1,
-        max_size=POOL_SIZE,
-        kwargs=kwargs,
-        configure=configure,
-        check=ConnectionPool.check_connection,
-        timeout=CONNECT_TIMEOUT_S,
-        open=False,
-    )
-    try:
-        pool.open(wait=True, timeout=CONNECT_TIMEOUT_S)
-    except BaseException:
-        pool.close()
-        raise
-    return pool
+    with driver_errors(url):
+        # At first alone: a pool would try again in the background, and only say that it has waited too long.
+        psycopg.connect(url.dsn, connect_timeout=int(given.get("connect_timeout") or CONNECT_TIMEOUT_S)).close()
+        pool = ConnectionPool(
+            url.dsn,
+            min_size=1,
+            max_size=POOL_SIZE,
+            kwargs=kwargs,
+            configure=configure,
+            check=ConnectionPool.check_connection,
+            timeout=CONNECT_TIMEOUT_S,
+            open=False,
+        )
+        try:
+            pool.open(wait=True, timeout=CONNECT_TIMEOUT_S)
+        except BaseException:
+            pool.close()
+            raise
+        return pool
 
 
 class _PostgresTx:
@@ -245,32 +244,13 @@ class _PostgresTx:
 
     def now(self) -> float:
         row = self.one("SELECT extract(epoch FROM clock_timestamp())")
-        return float(row[0]) if row else time.time()
+        assert row is not None
+        return float(row[0])
 
     def lock(self, name: str) -> None:
         self.one("SELECT pg_advisory_xact_lock(hashtextextended(?, 8461))", name)
 
 
-@contextmanager
-def _postgres_errors(url: StoreUrl) -> Iterator[None]:
-    import psycopg
-    from psycopg_pool import PoolTimeout
-
-    try:
-        yield
-    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
-        detail = redacted(str(error).strip().replace("\n", " "))
-        raise StoreUnavailable(f"PostgreSQL at {url}: {detail}.") from error
-
-
 def open_database(url: StoreUrl) -> Database:
     """Open what the URL names; raises ``StoreUnavailable``, ``StoreCorrupt`` or ``MissingExtra``."""
-    if url.backend == "postgresql":
-        try:
-            import psycopg  # noqa: F401
-        except ImportError as error:
-            raise MissingExtra(
-                "PostgreSQL needs its driver.", remedy="pip install 'vertebra[postgres]'", extra="postgres"
-            ) from error
-        return PostgresDatabase(url)
-    return SqliteDatabase(url)
+    return PostgresDatabase(url) if url.backend == "postgresql" else SqliteDatabase(url)

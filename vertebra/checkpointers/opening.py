@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import threading
 from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from vertebra.checkpointers.database import open_database
+from vertebra.checkpointers.failures import closed, driver_errors
 from vertebra.checkpointers.journal import Journal
 from vertebra.checkpointers.migrations import migrate
 from vertebra.checkpointers.runs import RunStore
 from vertebra.checkpointers.url import StoreUrl
+from vertebra.errors import UsageError
 
 if TYPE_CHECKING:
     from vertebra.checkpointers.ordering import OrderedSaver
@@ -22,14 +26,15 @@ class Store:
     ``saver`` loads LangGraph and is made when first asked for: listing threads does not need it.
     """
 
-    def __init__(self, url: StoreUrl, *, saver: Any = None, types: Iterable[type[Any]] = ()) -> None:
-        self.url = url
+    def __init__(self, url: StoreUrl, *, saver: Any = None) -> None:
+        self.url = url.absolute()
         self._given_saver = saver
-        self._types = set(types)
+        self._types: set[type[Any]] = set()
         self._saver: OrderedSaver | None = None
         self._close_saver: Any = None
         self._closed = False
-        self._database = open_database(url)
+        self._lock = threading.Lock()
+        self._database = open_database(self.url)
         try:
             migrate(self._database)
         except BaseException:
@@ -39,22 +44,32 @@ class Store:
         self.runs = RunStore(self._database)
 
     def allow(self, types: Iterable[type[Any]]) -> None:
-        """Let these types come back to life from checkpoints. Before the saver is first used."""
-        self._types |= set(types)
+        """Let these types come back to life from checkpoints, beside those allowed before."""
+        with self._lock:
+            self._types |= (new := set(types))
+            if self._saver is not None and self._given_saver is None:
+                self._saver.with_allowlist({(kind.__module__, kind.__name__) for kind in new})
 
     @property
     def saver(self) -> OrderedSaver:
         """The checkpointer to hand to LangGraph."""
-        if self._saver is None:
-            from vertebra.checkpointers.ordering import OrderedSaver
-            from vertebra.checkpointers.savers import open_saver, serializer
+        with self._lock:
+            if self._saver is None:
+                self._saver = self._open_saver()
+            return self._saver
 
-            if self._given_saver is not None:
-                self._saver = OrderedSaver(self._given_saver, threads=True)
-            else:
-                inner, self._close_saver = open_saver(self.url, serializer(self._types))
-                self._saver = OrderedSaver(inner, threads=self.url.backend != "memory")
-        return self._saver
+    def _open_saver(self) -> OrderedSaver:
+        from vertebra.checkpointers.ordering import OrderedSaver
+        from vertebra.checkpointers.savers import open_saver, serializer
+
+        if self._closed:
+            raise closed(f"store {self.url}")
+        if self._given_saver is not None:
+            return OrderedSaver(self._given_saver)
+        errors = functools.partial(driver_errors, self.url)
+        with errors():
+            inner, self._close_saver = open_saver(self.url, serializer(self._types))
+        return OrderedSaver(inner, errors=errors)
 
     def close(self) -> None:
         if self._closed:
@@ -88,7 +103,8 @@ def open_checkpointer(url: str | Any, *, journal: str | None = None) -> Store:
 
     A LangGraph saver object is taken too: then ``journal`` is the URL of the database for the
     journal and the run records (by default they are kept in memory and die with the process).
-    Raises ``StoreUrlInvalid``, ``StoreUnavailable``, ``StoreCorrupt``, ``StoreTooNew``, ``MissingExtra``.
+    Raises ``StoreUrlInvalid``, ``StoreUnavailable``, ``StoreCorrupt``, ``StoreTooNew``, ``MissingExtra``, and
+    ``UsageError`` for anything else.
 
     Example::
 
@@ -99,4 +115,9 @@ def open_checkpointer(url: str | Any, *, journal: str | None = None) -> Store:
         return url
     if isinstance(url, str):
         return Store(StoreUrl.parse(url))
+    if not hasattr(url, "get_tuple"):
+        raise UsageError(
+            f"{type(url).__name__} is no place to keep state.",
+            remedy="pass a URL (memory://, sqlite:///file.db, postgresql://...), an open store or a LangGraph saver.",
+        )
     return Store(StoreUrl.parse(journal or "memory://"), saver=url)

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 from langchain_core.runnables import RunnableConfig
@@ -24,6 +25,8 @@ from langgraph.checkpoint.base import (
     CheckpointTuple,
 )
 
+from vertebra.checkpointers.database import in_thread
+from vertebra.checkpointers.failures import closed
 from vertebra.errors import StoreUnavailable
 from vertebra.ports import crash_point
 
@@ -39,13 +42,19 @@ Place = tuple[str, str]
 
 
 class OrderedSaver(BaseCheckpointSaver[Any]):
-    """What LangGraph sees as its checkpointer. Safe in any event loop and thread."""
+    """What LangGraph sees as its checkpointer. Safe in any event loop and thread.
 
-    def __init__(self, inner: BaseCheckpointSaver[Any], *, threads: bool) -> None:
+    ``errors``: a context in which what the inner saver's driver raises becomes an error of ours.
+    """
+
+    def __init__(
+        self, inner: BaseCheckpointSaver[Any], *, errors: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> None:
         super().__init__(serde=inner.serde)
         self._inner = inner
-        self._executor = ThreadPoolExecutor(4, "vertebra-saver") if threads else None
-        self._awaits = not _is_sync_only(inner)
+        self._errors = errors
+        self._executor = ThreadPoolExecutor(4, "vertebra-saver") if _is_sync_only(inner) else None
+        self._closed = False
         self._lock = threading.Lock()
         self._expected: dict[Place, set[str]] = {}
         self._arrived: dict[Place, dict[str, asyncio.Future[None]]] = {}
@@ -62,6 +71,12 @@ class OrderedSaver(BaseCheckpointSaver[Any]):
 
     def get_next_version(self, current: Any, channel: None) -> Any:
         return self._inner.get_next_version(current, channel)
+
+    def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> OrderedSaver:
+        """Let more types (module, name) come back to life. Not a clone: guards and order belong to one saver."""
+        self._inner = self._inner.with_allowlist(extra_allowlist)
+        self.serde = self._inner.serde
+        return self
 
     def guard(self, thread: str, guard: Guard | None, watcher: Watcher | None = None) -> None:
         """Ask ``guard`` before each write of ``thread`` and tell ``watcher`` after each checkpoint; None ends it.
@@ -157,11 +172,18 @@ class OrderedSaver(BaseCheckpointSaver[Any]):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
-        if self._awaits:
-            async for item in self._inner.alist(config, filter=filter, before=before, limit=limit):
-                yield item
-            return
-        found = await self._in_thread(lambda: list(self._inner.list(config, filter=filter, before=before, limit=limit)))
+        self._refuse_when_closed()
+        inner = self._inner
+        with self._errors():
+            if self._executor is None:
+                async for item in inner.alist(config, filter=filter, before=before, limit=limit):
+                    yield item
+                return
+            found = await in_thread(
+                self._executor,
+                lambda: list(inner.list(config, filter=filter, before=before, limit=limit)),
+                "checkpointer",
+            )
         for item in found:
             yield item
 
@@ -169,7 +191,9 @@ class OrderedSaver(BaseCheckpointSaver[Any]):
         await self._call("delete_thread", thread_id)
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        return self._inner.get_tuple(config)
+        self._refuse_when_closed()
+        with self._errors():
+            return self._inner.get_tuple(config)
 
     def list(
         self,
@@ -179,19 +203,23 @@ class OrderedSaver(BaseCheckpointSaver[Any]):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> Iterator[CheckpointTuple]:
-        return self._inner.list(config, filter=filter, before=before, limit=limit)
+        self._refuse_when_closed()
+        with self._errors():
+            yield from self._inner.list(config, filter=filter, before=before, limit=limit)
 
     async def _call(self, method: str, *args: Any) -> Any:
-        if self._awaits:
-            return await getattr(self._inner, f"a{method}")(*args)
-        return await self._in_thread(lambda: getattr(self._inner, method)(*args))
+        self._refuse_when_closed()
+        with self._errors():
+            if self._executor is None:
+                return await getattr(self._inner, f"a{method}")(*args)
+            return await in_thread(self._executor, lambda: getattr(self._inner, method)(*args), "checkpointer")
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        if self._executor is None:
-            return work()
-        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._executor, work))
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise closed("checkpointer")
 
     def close(self) -> None:
+        self._closed = True
         if self._executor is not None:
             self._executor.shutdown(wait=True)
 
@@ -207,4 +235,5 @@ def _as_exception(error: BaseException) -> Exception:
 
 def _is_sync_only(saver: BaseCheckpointSaver[Any]) -> bool:
     """Whether the saver has no async methods of its own, or has them only to say so."""
-    return type(saver).aput is BaseCheckpointSaver.aput or type(saver).__name__ in ("SqliteSaver", "PostgresSaver")
+    home = next(kind for kind in type(saver).__mro__ if "aput" in vars(kind))
+    return home is BaseCheckpointSaver or home.__name__ in ("SqliteSaver", "PostgresSaver")

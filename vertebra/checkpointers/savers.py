@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import threading
+import random
+import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -50,19 +51,25 @@ def open_saver(url: StoreUrl, serde: SerializerProtocol) -> tuple[BaseCheckpoint
 
     pool = open_pool(url, row_factory=dict_row, prepare_threshold=0)
     postgres = PostgresSaver(pool, serde=serde)
-    with _setup_lock:
+    try:
         _setup_postgres(pool, postgres)
+    except BaseException:
+        pool.close()
+        raise
     return postgres, pool.close
 
 
-_setup_lock = threading.Lock()
-
-
 def _setup_postgres(pool: Any, saver: Any) -> None:
-    """Several processes may start on an empty database: one at a time runs the saver's migrations."""
+    """Several processes may start on an empty database: one at a time runs the saver's migrations.
+
+    Asking again and again, not waiting for the lock: they make indexes CONCURRENTLY, which waits until no
+    other session is in a statement, and a session that waits for a lock is.
+    """
+    name = "hashtextextended('vertebra saver setup', 8461)"
     with pool.connection() as connection:
-        connection.execute("SELECT pg_advisory_lock(hashtextextended('vertebra saver setup', 8461))")
+        while not connection.execute(f"SELECT pg_try_advisory_lock({name}) AS mine").fetchone()["mine"]:
+            time.sleep(random.uniform(0.02, 0.1))
         try:
             saver.setup()
         finally:
-            connection.execute("SELECT pg_advisory_unlock(hashtextextended('vertebra saver setup', 8461))")
+            connection.execute(f"SELECT pg_advisory_unlock({name})")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
-from dataclasses import dataclass
-from typing import Literal
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from dataclasses import dataclass, replace
+from typing import Literal, cast
+from urllib.parse import quote, unquote
 
 from vertebra.errors import StoreUrlInvalid
 
 Backend = Literal["memory", "sqlite", "postgresql"]
-OWN_OPTIONS = {"durability": ("power", "process")}
+Durability = Literal["power", "process"]
+_SQLITE_REMEDY = "use sqlite:///relative.db or sqlite:////absolute/path.db."
+_OPTIONS_REMEDY = "known: durability=power, durability=process."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class StoreUrl:
     """A parsed URL. ``path`` is the file of SQLite; ``dsn`` is what Postgres's driver gets.
 
@@ -24,49 +27,72 @@ class StoreUrl:
     backend: Backend
     path: str = ""
     dsn: str = ""
-    durability: Literal["power", "process"] = "power"
+    durability: Durability = "power"
 
     @classmethod
     def parse(cls, url: str) -> StoreUrl:
-        """Read ``memory://``, ``sqlite:///file``, ``postgresql://...``. Raises ``StoreUrlInvalid``."""
+        """Read ``memory://``, ``sqlite:///file``, ``postgresql://...``. Raises ``StoreUrlInvalid``.
+
+        A path takes ``%`` escapes. What Postgres's driver is to understand reaches it letter by letter.
+        """
         scheme, separator, rest = url.partition("://")
         if not separator:
             raise StoreUrlInvalid(f"{redacted(url)!r} is not a store URL.")
-        parts = urlsplit(url)
-        options = dict(parse_qsl(parts.query, keep_blank_values=True))
-        durability = options.pop("durability", "power")
-        if durability not in OWN_OPTIONS["durability"]:
-            raise StoreUrlInvalid(
-                f"durability={durability!r} is unknown.", remedy="use durability=power or durability=process."
-            )
-        if scheme == "memory":
-            _no_more(options)
-            return cls("memory")
-        if scheme == "sqlite":
-            _no_more(options)
-            path = unquote(rest.partition("?")[0])
-            if not path.startswith("/") or path == "/":
-                raise StoreUrlInvalid(
-                    f"{url!r} names no file.", remedy="use sqlite:///relative.db or sqlite:////absolute/path.db."
-                )
-            return cls("sqlite", path=path[1:], durability=durability)  # type: ignore[arg-type]
+        place, _, query = rest.partition("?")
         if scheme in ("postgresql", "postgres"):
-            dsn = urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(options), ""))
-            return cls("postgresql", dsn=dsn, durability=durability)  # type: ignore[arg-type]
-        raise StoreUrlInvalid(f"{scheme!r} is not a kind of store.")
+            durability, others = _options(query)
+            dsn = f"postgresql://{place}{'?' if others else ''}{'&'.join(others)}"
+            return cls("postgresql", dsn=dsn, durability=durability)
+        if scheme not in ("memory", "sqlite"):
+            raise StoreUrlInvalid(f"{scheme!r} is not a kind of store.")
+        durability, others = _options(query)
+        if others:
+            raise StoreUrlInvalid(f"Unknown option {others[0].partition('=')[0]!r} in the URL.", remedy=_OPTIONS_REMEDY)
+        if scheme == "memory":
+            if place.strip("/"):
+                raise StoreUrlInvalid(
+                    f"memory:// has no name or path, and {redacted(place)!r} is one.", remedy="use memory:// alone."
+                )
+            return cls("memory")
+        path = unquote(place)
+        if not path.startswith("/") or path == "/" or "\0" in path:
+            raise StoreUrlInvalid(f"{redacted(url)!r} names no file.", remedy=_SQLITE_REMEDY)
+        if path == "/:memory:":
+            raise StoreUrlInvalid("SQLite in memory would be two databases here.", remedy="use memory://.")
+        return cls("sqlite", path=path[1:], durability=durability)
+
+    def absolute(self) -> StoreUrl:
+        """The same with a path that stays the same when the process changes its folder."""
+        return replace(self, path=os.path.abspath(self.path)) if self.backend == "sqlite" else self
 
     def __str__(self) -> str:
-        if self.backend == "sqlite":
-            return f"sqlite:///{self.path}"
-        return redacted(self.dsn) if self.dsn else "memory://"
+        """A URL that opens the same store, but for a password."""
+        if self.backend == "memory":
+            return "memory://"
+        text = f"sqlite:///{quote(self.path)}" if self.backend == "sqlite" else redacted(self.dsn)
+        if self.durability == "power":
+            return text
+        return f"{text}{'&' if '?' in text else '?'}durability={self.durability}"
+
+    def __repr__(self) -> str:
+        return f"StoreUrl({str(self)!r})"
+
+
+def _options(query: str) -> tuple[Durability, list[str]]:
+    """Our own option, and the others as they stand."""
+    durability, others = "power", []
+    for option in filter(None, query.split("&")):
+        name, _, value = option.partition("=")
+        if unquote(name) == "durability":
+            durability = unquote(value)
+        else:
+            others.append(option)
+    if durability not in ("power", "process"):
+        raise StoreUrlInvalid(f"durability={durability!r} is unknown.", remedy=_OPTIONS_REMEDY)
+    return cast(Durability, durability), others
 
 
 def redacted(url: str) -> str:
-    """The URL without its password."""
-    url = re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", url)
-    return re.sub(r"(password=)[^&\s]*", r"\1***", url)
-
-
-def _no_more(options: dict[str, str]) -> None:
-    if options:
-        raise StoreUrlInvalid(f"Unknown option {next(iter(options))!r} in the URL.", remedy="known: durability.")
+    """The text without its passwords, however unwisely they are written: better too little shown than too much."""
+    url = re.sub(r"(://[^:@/?]*):.*@", r"\1:***@", url, flags=re.DOTALL)
+    return re.sub(r"(password=)('[^']*'|[^&\s]*)", r"\1***", url)
