@@ -109,49 +109,45 @@ def _key(key: CallKey) -> tuple[Any, ...]:
 
 
 def _begin(tx: Tx, call: CallRecord) -> CallRecord:
-    row = tx.one(f"SELECT {_COLUMNS} FROM vertebra_calls WHERE {_BY_KEY}", *_key(call.key))
-    if row is None:
-        tx.execute(
-            f"INSERT INTO vertebra_calls ({_COLUMNS}) VALUES ({', '.join('?' * 25)})",
-            *_key(call.key),
-            *(
-                call.run_id,
-                call.node,
-                call.step,
-                call.kind,
-                call.endpoint,
-                call.model,
-                "intent",
-                call.request,
-                call.sequence,
-            ),
-            *(None, None, None, None, None, call.started_at, None, 1, 0, 0, "[]"),
-        )
+    is_new = tx.execute(
+        f"INSERT INTO vertebra_calls ({_COLUMNS}) VALUES ({', '.join('?' * 25)}) ON CONFLICT DO NOTHING",
+        *_key(call.key),
+        *(call.run_id, call.node, call.step, call.kind, call.endpoint, call.model, "intent", call.request),
+        *(call.sequence, None, None, None, None, None, call.started_at, None, 1, 0, 0, "[]"),
+    )
+    if is_new:
         return replace(call, status="intent", sends=1)
-    known = _record(row)
+    tx.lock(call.key.thread)
+    known = _get(tx, call.key)
+    assert known is not None
     if known.status == "done":
         tx.execute(f"UPDATE vertebra_calls SET replays = replays + 1 WHERE {_BY_KEY}", *_key(call.key))
         return replace(known, replays=known.replays + 1)
     # An intent whose last sending has no noted outcome: its process died with the answer, if there was one.
     lost = 1 if len(known.attempts) < known.sends else 0
+    attempts = (*known.attempts, *([Attempt("unknown: the process died", call.started_at)] * lost))
     tx.execute(
         f"UPDATE vertebra_calls SET sends = sends + 1, lost = lost + ?, attempts = ? WHERE {_BY_KEY}",
-        lost,
-        _attempts_text([*known.attempts, *([Attempt("unknown: the process died", call.started_at)] * lost)]),
+        *(lost, _attempts_text(attempts)),
         *_key(call.key),
     )
-    return replace(known, sends=known.sends + 1, lost=known.lost + lost)
+    return replace(known, sends=known.sends + 1, lost=known.lost + lost, attempts=attempts)
+
+
+def _get(tx: Tx, key: CallKey) -> CallRecord | None:
+    row = tx.one(f"SELECT {_COLUMNS} FROM vertebra_calls WHERE {_BY_KEY}", *_key(key))
+    return None if row is None else _record(row)
 
 
 def _sent(tx: Tx, key: CallKey, attempt: Attempt, again: bool) -> None:
-    row = tx.one(f"SELECT attempts FROM vertebra_calls WHERE {_BY_KEY}", *_key(key))
-    if row is None:
-        return
-    attempts = [*_attempts(row[0]), attempt]
+    tx.lock(key.thread)
+    known = _get(tx, key)
+    if known is None:
+        return  # the thread was deleted in the meantime
     # `sends` counts what left, `attempts` what is known to have failed: the difference may have been paid.
     tx.execute(
         f"UPDATE vertebra_calls SET attempts = ?, sends = sends + ? WHERE {_BY_KEY}",
-        *(_attempts_text(attempts), int(again)),
+        *(_attempts_text([*known.attempts, attempt]), int(again)),
         *_key(key),
     )
 
@@ -166,9 +162,8 @@ def _complete(tx: Tx, key: CallKey, answer: RecordedAnswer, finished_at: float) 
     )
     if changed:
         return answer
-    row = tx.one(f"SELECT {_COLUMNS} FROM vertebra_calls WHERE {_BY_KEY}", *_key(key))
-    first = _record(row).answer if row is not None else None
-    return first or answer
+    known = _get(tx, key)
+    return (known.answer if known is not None else None) or answer
 
 
 def _advance(tx: Tx, thread: str, visit: str, kept: Kept, reason: str) -> int:
@@ -183,14 +178,13 @@ def _advance(tx: Tx, thread: str, visit: str, kept: Kept, reason: str) -> int:
 
 
 def _value(tx: Tx, thread: str, visit: str, name: str, value: str) -> str:
-    row = tx.one("SELECT value FROM vertebra_values WHERE thread = ? AND visit = ? AND name = ?", thread, visit, name)
-    if row is not None:
-        return str(row[0])
     tx.execute(
         "INSERT INTO vertebra_values (thread, visit, name, value) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
         *(thread, visit, name, value),
     )
-    return value
+    row = tx.one("SELECT value FROM vertebra_values WHERE thread = ? AND visit = ? AND name = ?", thread, visit, name)
+    assert row is not None
+    return str(row[0])
 
 
 def _visit_ended(tx: Tx, thread: str, record: VisitRecord) -> None:
