@@ -6,7 +6,7 @@ import json
 from random import Random
 from typing import Any
 
-import httpx
+import httpx2
 import openai
 import pytest
 from hypothesis import given
@@ -18,7 +18,7 @@ from vertebra import Retry
 from vertebra.errors import InvalidUpdate, NodeTimeout, ProviderUnreachable, StreamTruncated, UsageError
 from vertebra.nodes.retry import ONCE, Verdict, because_of_an_answer, typed_cause
 
-REQUEST = httpx.Request("POST", "https://api.openai.com/v1/chat/completions")
+REQUEST = httpx2.Request("POST", "https://api.openai.com/v1/chat/completions")
 
 
 class EmptyReport(Exception):
@@ -49,7 +49,7 @@ UNPARSED = raised(lambda: Parsed.model_validate({"n": "many"}))
 NO_JSON = raised(lambda: json.loads("{"))
 LOST = wrapped(openai.APIConnectionError(request=REQUEST), ProviderUnreachable("lost"))
 CUT = wrapped(openai.APIConnectionError(request=REQUEST), StreamTruncated("cut"))
-REFUSED = openai.RateLimitError("429", response=httpx.Response(429, request=REQUEST), body=None)
+REFUSED = openai.RateLimitError("429", response=httpx2.Response(429, request=REQUEST), body=None)
 
 AGAIN = [ConnectionResetError(), TimeoutError(), NodeTimeout("slow"), StreamTruncated("cut"), CUT]
 FRESH = [

@@ -10,7 +10,7 @@ from typing import Any
 
 import typing_extensions
 
-from vertebra.graphs.annotations import alternatives
+from vertebra.graphs.annotations import alternatives, bare
 from vertebra.graphs.definition import Definition
 from vertebra.nodes.kinds import NodeSpec
 
@@ -25,8 +25,9 @@ def written_fields(definition: Definition, node: str) -> set[str]:
 
 def fields_of_type(definition: Definition, spec: NodeSpec) -> list[str]:
     """The fields whose type is the answer's, or that or None."""
+    wanted = set(alternatives(spec.answer)) | {type(None)}
     fields = definition.schema.fields.items()
-    return [name for name, field in fields if spec.answer in alternatives(field.annotation)]
+    return [name for name, field in fields if {*alternatives(bare(field.annotation)), type(None)} == wanted]
 
 
 def _of_spec(definition: Definition, spec: NodeSpec) -> set[str]:

@@ -12,7 +12,7 @@ class Question:
 
     ``data`` is shown beside the text (anything that pydantic can turn into JSON). ``deadline_s``
     counts from the first time the question is asked; when it passes, ``recover()`` answers with
-    ``default``, or fails the run with ``QuestionExpired`` when there is none.
+    ``default``, or reports ``QuestionExpired`` when there is none: then the thread waits on.
     """
 
     text: str
