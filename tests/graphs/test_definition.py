@@ -48,6 +48,7 @@ def test_nodes_are_given_decorated_plain_by_name_or_as_graphs() -> None:
         "inner": "subgraph",
     }
     assert g.definition.subgraphs == {"again": inner, "inner": inner}
+    assert (g.name, g.version) == ("g", "1")
     assert repr(g) == "<Graph 'g' version '1': 6 nodes>"
 
 

@@ -73,6 +73,10 @@ def asks_for_a_text(state: State) -> str: ...
 def asks_for_bytes(state: State) -> str: ...
 
 
+@effect(writes="n")
+def says_what_it_writes(state: State) -> None: ...
+
+
 @effect(writes="nn")
 def writes_nn(state: State) -> None: ...
 
@@ -240,6 +244,7 @@ def test_every_code_of_the_checks_is_provoked() -> None:
         lambda: spread(),
         lambda: spread(over="notes"),
         lambda: parallel(writes_n, one),
+        lambda: line(writes_n, says_what_it_writes),
         lambda: line(falls_back).add_node(three),
         lambda: line(asks_for_a_number),
         lambda: line(line(writes_n, name="inner")),
