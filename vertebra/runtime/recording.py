@@ -15,17 +15,15 @@ if TYPE_CHECKING:
     from vertebra.ports import Reply
     from vertebra.runtime.door import Call
 
-DRAIN_S = 5.0
-DRAIN_BYTES = 1_000_000
-
 
 class RecordedStream:
     """The bytes of an event stream on their way to the caller.
 
     At the protocol's last event the whole answer is recorded, then that event is handed on. Broken
     off by the provider it raises ``StreamTruncated`` and records nothing. Closed early by the
-    caller it is drained to its end within ``DRAIN_S`` seconds and ``DRAIN_BYTES`` bytes; failing
-    that, what was read is recorded, for the caller wanted no more than that.
+    caller it is drained to its end within ``drain_s`` seconds and ``drain_bytes`` bytes of the door; failing
+    that, what was read is recorded, for the caller wanted no more than that. A caller that was
+    cancelled wanted all of it: then only a whole answer is recorded.
     """
 
     def __init__(self, reply: Reply | None, call: Call | None, watch: StreamWatch, max_bytes: int) -> None:
@@ -35,6 +33,7 @@ class RecordedStream:
         self._max_bytes = max_bytes
         self._body = bytearray()
         self._settled = call is None
+        self._cut_short = False
 
     @classmethod
     def replay(cls, body: bytes) -> RecordedStream:
@@ -56,6 +55,9 @@ class RecordedStream:
         except ProviderUnreachable as error:
             truncated = StreamTruncated(f"The stream broke off: {error.message}", kind=error.context.get("kind"))
             await self._give_up(truncated, "stream truncated", error)
+        except asyncio.CancelledError:
+            self._cut_short = True  # the chunks end here for good: there is nothing left to drain
+            raise
 
     async def _take(self, chunk: bytes) -> None:
         assert self._call is not None
@@ -102,9 +104,10 @@ class RecordedStream:
         """Let the connection go; a stream that was not read to its end is drained and recorded first."""
         if self._reply is None or self._call is None:
             return
-        if not self._settled and not self._call.visit.closed:
+        if not self._settled and not self._call.visit.closed and not self._cut_short:
             await self._drain()
-        elif not self._settled:
+        if not self._settled:
+            # An intent without a result, as after a crash: asked again, and counted as lost.
             self._settled = True
             self._call.close()
         await self._reply.close()
@@ -112,14 +115,19 @@ class RecordedStream:
     async def _drain(self) -> None:
         assert self._reply is not None
         assert self._call is not None
-        limit = len(self._body) + DRAIN_BYTES
+        limit = len(self._body) + self._call.parts.drain_bytes
         try:
-            async with asyncio.timeout(DRAIN_S):
+            async with asyncio.timeout(self._call.parts.drain_s):
                 async for chunk in self._reply.chunks:
                     await self._take(chunk)
                     if self._settled or len(self._body) > limit:
                         break
         except (TimeoutError, CallError):
             pass
-        if not self._settled:
+        if not self._settled and not _is_cancelled():
             await self._record()
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
