@@ -122,6 +122,26 @@ def _nap(n: int) -> int:
     return n
 
 
+def test_jobs_on_threads_do_not_disturb_the_schedule():
+    def order() -> list[int]:
+        seen: list[int] = []
+
+        async def worker(n: int) -> None:
+            for _ in range(3):
+                await asyncio.to_thread(time.sleep, 0.001 * (n % 2))
+                await asyncio.sleep(0)
+                seen.append(n)
+
+        async def main() -> None:
+            await asyncio.gather(*(worker(n) for n in range(6)))
+
+        run_shuffled(main, seed=11)
+        return seen
+
+    first = order()
+    assert [order() for _ in range(10)] == [first] * 10
+
+
 def test_a_job_that_waits_for_the_loop_does_not_stop_time():
     async def main() -> str:
         loop = asyncio.get_running_loop()

@@ -14,12 +14,15 @@ import random
 import threading
 import weakref
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+JOB_S = 0.2
+"""How long, in real seconds, a seeded loop lets a job go first that neither ends nor calls in."""
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -27,13 +30,22 @@ class Stopped(BaseException):
     """The loop was stopped where it stood, as a kill would."""
 
 
+class _Job:
+    """A function on a thread: which one, and whether it has ended or called into the loop."""
+
+    def __init__(self) -> None:
+        self.thread: int | None = None
+        self.stirred = threading.Event()
+
+
 class ShuffledLoop(asyncio.SelectorEventLoop):
     """A loop on virtual time that shuffles ready tasks by a seed (None: keeps them in order).
 
     Jobs of ``run_in_executor`` are waited for in real time, and time stands still meanwhile, unless the job
     itself calls into the loop: then it may be waiting for a timer. Sockets are not waited for.
+    With a seed, nothing else runs until such a job has ended or called in, or has waited a while for others.
     ``stop_after`` counts iterations; the one after it raises ``Stopped``. A run repeats exactly under its seed
-    as long as it uses no threads.
+    as long as its threads are such jobs and only compute.
     """
 
     def __init__(self, seed: int | None = None, *, stop_after: int | None = None) -> None:
@@ -41,7 +53,8 @@ class ShuffledLoop(asyncio.SelectorEventLoop):
         self._virtual_now = 0.0
         self._random = None if seed is None else random.Random(seed)
         self._stop_after = stop_after
-        self._jobs: dict[object, int | None] = {}
+        self._jobs: set[_Job] = set()
+        self._own_executor: ThreadPoolExecutor | None = None
         self._jobs_lock = threading.Lock()
         self._forgotten = False
         self.iterations = 0
@@ -55,20 +68,27 @@ class ShuffledLoop(asyncio.SelectorEventLoop):
         self._virtual_now += max(0.0, seconds)
 
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
-        job = object()
+        job = _Job()
 
         def work() -> T:
-            with self._jobs_lock:
-                self._jobs[job] = threading.get_ident()
+            job.thread = threading.get_ident()
             return func(*args)
 
         def came_back(_: Any) -> None:
             with self._jobs_lock:
-                self._jobs.pop(job, None)
+                self._jobs.discard(job)
 
+        if executor is None:
+            executor = self._own_executor = self._own_executor or ThreadPoolExecutor(thread_name_prefix="asyncio")
+            self.set_default_executor(executor)
         with self._jobs_lock:
-            self._jobs[job] = None
-        future = super().run_in_executor(executor, work)
+            self._jobs.add(job)
+        source = executor.submit(work)
+        if self._random is not None:
+            # Whether it ends before the next iteration or after it must not be left to chance.
+            source.add_done_callback(lambda _: job.stirred.set())
+            job.stirred.wait(JOB_S)
+        future: asyncio.Future[T] = asyncio.wrap_future(source, loop=self)
         future.add_done_callback(came_back)
         return future
 
@@ -81,9 +101,10 @@ class ShuffledLoop(asyncio.SelectorEventLoop):
         handle = super().call_soon_threadsafe(callback, *args, context=context)
         here = threading.get_ident()
         with self._jobs_lock:
-            for job in [job for job, thread in self._jobs.items() if thread == here]:
+            for job in [job for job in self._jobs if job.thread == here]:
                 # While it runs, it calls in; when it is done, its result is on the way as this very callback.
-                del self._jobs[job]
+                self._jobs.remove(job)
+                job.stirred.set()
         return handle
 
     def _run_once(self) -> None:
