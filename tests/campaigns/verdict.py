@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from tests.campaigns.inspection import numbers, plain
@@ -59,7 +60,8 @@ def judge(unkilled: Mapping[str, Any], seen: Evidence) -> Figures:
     _state(unkilled, seen)
     _effects(seen)
     for line in seen.started:
-        _durable_before_started(line)
+        if "durable" in line:
+            _durable_before_started(line)
     for left in seen.left:
         _writes_before_checkpoint(left, seen.started)
     return _payments(seen)
@@ -76,36 +78,49 @@ def _state(unkilled: Mapping[str, Any], seen: Evidence) -> None:
 
 
 def _payments(seen: Evidence) -> Figures:
-    calls = {call["key"]: call for call in seen.end["calls"] if call["kind"] == "llm"}
+    """No recorded call was paid again, and each that was lost was under way at a death, and is counted."""
+    calls = _model_calls(seen.end)
     paid = seen.books.paid_by_key()
     assert set(paid) <= set(calls), f"paid under keys that the journal does not know: {set(paid) - set(calls)}"
-    again = 0
-    for left in seen.left:
-        for before in left["calls"]:
-            if before["kind"] == "llm" and before["status"] == "done":
-                after = calls[before["key"]]
-                assert after["answer"] == before["answer"], f"a recorded answer was changed: {before} {after}"
-                assert after["lost"] == before["lost"], f"a recorded call was sent again: {before} {after}"
-                again = max(again, paid[before["key"]] - 1 - before["lost"])
-    assert again == 0, f"recorded calls were paid again: {paid}"
+    for before, after in pairwise([*map(_model_calls, seen.left), calls]):
+        _nothing_forgotten(before, after, paid)
     for key, call in calls.items():
         assert 1 <= paid[key] <= 1 + call["lost"], f"paid {paid[key]} times, lost {call['lost']} times: {call}"
+    last = _model_calls(seen.left[-1]) if seen.left else {}
+    for key, call in last.items():
+        asked = call["lost"] + call["in_doubt"]
+        assert calls[key]["lost"] == asked, f"under way at the last death, and not counted as lost: {call}"
     lost = sum(call["lost"] for call in calls.values())
-    doubts = sum(call["in_doubt"] for left in seen.left for call in left["calls"] if call["kind"] == "llm")
-    assert lost == doubts, f"{doubts} calls were under way at a death, but {lost} are counted as lost"
     if all(point in QUIET for point in seen.points):
         assert lost == 0, f"{lost} calls lost at {seen.points}, where none was under way"
-    done = [call for call in seen.left[-1]["calls"] if call["kind"] == "llm" and call["status"] == "done"]
+    survived = [key for key, call in last.items() if call["status"] == "done"]
     return Figures(
         recorded=len(calls),
-        survived=len(done),
+        survived=len(survived),
         paid=sum(paid.values()),
-        paid_again=again,
+        paid_again=sum(paid[key] - 1 - last[key]["lost"] for key in survived if paid[key] > 1 + last[key]["lost"]),
         lost=lost,
         lost_and_paid=sum(paid.values()) - len(calls),
         effects=len(seen.effects),
         effects_repeated=max(0, len(seen.effects) - UNKILLED_ATTEMPTS),
     )
+
+
+def _model_calls(thread: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    return {call["key"]: call for call in thread["calls"] if call["kind"] == "llm"}
+
+
+def _nothing_forgotten(
+    before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]], paid: Mapping[str, int]
+) -> None:
+    """From one death to the next: answers stay as they are, and only calls under way can be lost."""
+    assert set(before) <= set(after), f"calls have gone from the journal: {set(before) - set(after)}"
+    for key, call in after.items():
+        was = before.get(key, {"lost": 0, "in_doubt": False, "status": "new", "answer": None})
+        assert 0 <= call["lost"] - was["lost"] <= int(was["in_doubt"]), f"lost, but not under way: {was} {call}"
+        if was["status"] == "done":
+            assert call["answer"] == was["answer"], f"a recorded answer was changed: {was} {call}"
+            assert paid[key] <= 1 + was["lost"], f"a recorded call was paid again: {was} {call}, {paid[key]} times"
 
 
 UNKILLED_ATTEMPTS = 3

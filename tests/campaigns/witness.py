@@ -29,23 +29,22 @@ class Witness:
         """A node's body begins: note it, and how far the thread is durable at this instant."""
         metadata = config["metadata"]
         loop, _, task = str(metadata["langgraph_checkpoint_ns"]).rpartition("|")
-        durable = self.look(config["configurable"]["thread_id"], loop) if self.look is not None else None
-        task_id = task.rpartition(":")[2]
-        self._append("started", node=node, step=metadata["langgraph_step"], loop=loop, task=task_id, durable=durable)
+        place = {"node": node, "step": metadata["langgraph_step"], "loop": loop, "task": task.rpartition(":")[2]}
+        if self.look is not None:
+            place["durable"] = self.look(config["configurable"]["thread_id"], loop)
+        self.note("started", **place)
 
     def attempted(self, effect: str, key: str | None) -> int:
         """The other system is asked to do something: how often it has been asked for this, now included."""
-        self._append("effects", effect=effect, key=key)
+        self.note("effects", effect=effect, key=key)
         return sum(1 for line in self.read("effects") if line["effect"] == effect)
-
-    def note(self, kind: str, **what: Any) -> None:
-        self._append(kind, **what)
 
     def read(self, kind: str) -> list[dict[str, Any]]:
         file = self.folder / f"{kind}.jsonl"
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
-    def _append(self, kind: str, **what: Any) -> None:
+    def note(self, kind: str, **what: Any) -> None:
+        """Append one line to the notes of a kind."""
         descriptor = os.open(self.folder / f"{kind}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             os.write(descriptor, (json.dumps(what) + "\n").encode())
