@@ -98,14 +98,18 @@ class RunStore:
     async def take(
         self, thread: str, holder: Holder, ttl_s: float, *, max_recoveries: int | None = None, by_hand: bool = False
     ) -> tuple[ThreadRecord, Lease]:
-        """Take the lease of a thread that is there. Raises ``ThreadBusy``, ``ThreadNotFound``, ``CrashLoop``.
+        """Take the lease of a thread that is there.
 
         With ``max_recoveries``, taking over from a dead holder without progress since the last time
-        is counted, and refused over the cap. ``by_hand`` starts the count anew.
+        is counted, and refused over the cap. ``by_hand`` starts the count anew, and takes a thread that
+        is not running, too. Raises ``ThreadBusy``, ``ThreadNotFound``, ``ThreadCancelled``, ``CrashLoop``.
         """
-        return await self._database.run(
+        taken = await self._database.run(
             lambda tx: _take(tx, thread, holder, ttl_s, max_recoveries=max_recoveries, by_hand=by_hand)
         )
+        if taken is None:
+            raise ThreadCancelled(f"Thread {thread!r} was cancelled.", thread=thread)
+        return taken
 
     def renew_sync(self, lease: Lease) -> Renewal:
         """Prolong the lease, from the heartbeat's own thread."""
@@ -126,23 +130,11 @@ class RunStore:
         await self._database.run(lambda tx: _finish(tx, lease, status, error))
 
     async def set_aside(self, thread: str, error: Mapping[str, Any]) -> None:
-        """Mark a run that kills its processes as failed, so that nothing touches it by itself."""
-        await self._database.run(
-            lambda tx: tx.execute(
-                "UPDATE vertebra_threads SET status = 'failed', error = ?, updated_at = ? "
-                "WHERE thread = ? AND status = 'running'",
-                *(json.dumps(error), tx.now(), thread),
-            )
-        )
+        """Mark a run that kills its processes as failed, so that nothing touches it by itself.
 
-    async def set_branch(self, lease: Lease, branch: str) -> None:
-        """From here on visits belong to another branch of the thread."""
-        await self._database.run(
-            lambda tx: tx.execute(
-                "UPDATE vertebra_threads SET branch = ? WHERE thread = ? AND lease_epoch = ?",
-                *(branch, lease.thread, lease.epoch),
-            )
-        )
+        Does nothing when somebody has taken it in the meantime.
+        """
+        await self._database.run(lambda tx: _set_aside(tx, thread, error))
 
     async def request_cancel(self, thread: str) -> bool:
         """Ask the holder to stop, or cancel at once where nobody holds the thread. True if that was so."""
@@ -237,9 +229,12 @@ def _refuse_if_held(tx: Tx, thread: str) -> ThreadRecord | None:
 def _begin(tx: Tx, thread: str, start: Start, holder: Holder, ttl_s: float) -> tuple[ThreadRecord, Lease]:
     record = _refuse_if_held(tx, thread)
     if record is not None and record.status in ("running", "interrupted", "failed"):
-        if record.input != start.input or record.status == "interrupted":
+        if not record.cancel_requested and (record.input != start.input or record.status == "interrupted"):
             raise ThreadNotFinished(_unfinished(record), thread=thread, status=record.status)
-        return _take(tx, thread, holder, ttl_s, max_recoveries=None, by_hand=True)
+        taken = _take(tx, thread, holder, ttl_s, max_recoveries=None, by_hand=True)
+        if taken is not None:
+            return taken
+        record = _get(tx, thread)  # cancelled, and so ended
     now, epoch = tx.now(), 1 if record is None else record.lease_epoch + 1
     values = (
         *(start.graph, start.version, start.fingerprint, json.dumps(start.shape), start.run_id, start.principal),
@@ -273,12 +268,22 @@ def _unfinished(record: ThreadRecord) -> str:
 
 def _take(
     tx: Tx, thread: str, holder: Holder, ttl_s: float, *, max_recoveries: int | None, by_hand: bool
-) -> tuple[ThreadRecord, Lease]:
+) -> tuple[ThreadRecord, Lease] | None:
+    """The thread and its lease; None if it is cancelled."""
     record = _refuse_if_held(tx, thread)
     if record is None:
         raise ThreadNotFound(f"There is no thread {thread!r} here.", thread=thread)
     if record.status == "cancelled":
-        raise ThreadCancelled(f"Thread {thread!r} was cancelled.", thread=thread)
+        return None
+    if record.cancel_requested:  # its process died before it came to stop
+        _cancel_now(tx, thread)
+        return None
+    if not by_hand and record.status != "running":
+        raise ThreadBusy(
+            f"Thread {thread!r} was driven on by another process and is {record.status}.",
+            remedy="nothing: there is no dead run to recover.",
+            thread=thread,
+        )
     now, story, recoveries = tx.now(), list(record.story), 0 if by_hand else record.recoveries
     if record.status == "running" and record.holder is not None:
         recoveries += 1
@@ -291,7 +296,7 @@ def _take(
             )
     tx.execute(
         "UPDATE vertebra_threads SET status = 'running', lease_holder = ?, lease_epoch = lease_epoch + 1, "
-        "lease_until = ?, updated_at = ?, recoveries = ?, story = ?, cancel_requested = 0 WHERE thread = ?",
+        "lease_until = ?, updated_at = ?, recoveries = ?, story = ?, error = NULL WHERE thread = ?",
         *(holder.to_text(), now + ttl_s, now, recoveries, json.dumps(story[-_STORY_LENGTH:]), thread),
     )
     taken = _get(tx, thread)
@@ -313,13 +318,32 @@ def _renew(tx: Tx, lease: Lease) -> Renewal:
 
 
 def _finish(tx: Tx, lease: Lease, status: RunStatus, error: Mapping[str, Any] | None) -> None:
-    changed = tx.execute(
-        "UPDATE vertebra_threads SET status = ?, error = ?, lease_holder = NULL, lease_until = NULL, updated_at = ? "
-        "WHERE thread = ? AND lease_epoch = ?",
-        *(status, None if error is None else json.dumps(error), tx.now(), lease.thread, lease.epoch),
-    )
-    if not changed:
+    tx.lock(lease.thread)
+    record = _get(tx, lease.thread)
+    if record is None or record.lease_epoch != lease.epoch:
         raise LeaseLost(f"Thread {lease.thread!r} was taken over by another process.", thread=lease.thread)
+    tx.execute(
+        "UPDATE vertebra_threads SET status = ?, error = ?, lease_holder = NULL, lease_until = NULL, "
+        "cancel_requested = 0, updated_at = ? WHERE thread = ?",
+        *(status, None if error is None else json.dumps(error), tx.now(), lease.thread),
+    )
+    # Who asked was told that it will stop: it has not ended, so it stops here.
+    if status == "cancelled" or (record.cancel_requested and status != "done"):
+        _cancel_now(tx, lease.thread)
+
+
+def _set_aside(tx: Tx, thread: str, error: Mapping[str, Any]) -> None:
+    try:
+        record = _refuse_if_held(tx, thread)
+    except ThreadBusy:
+        return
+    if record is not None and record.status == "running":
+        # Under a higher epoch, so that a holder who was only slow cannot finish it behind our back.
+        tx.execute(
+            "UPDATE vertebra_threads SET status = 'failed', error = ?, lease_holder = NULL, lease_until = NULL, "
+            "lease_epoch = lease_epoch + 1, updated_at = ? WHERE thread = ?",
+            *(json.dumps(error), tx.now(), thread),
+        )
 
 
 def _cancel(tx: Tx, thread: str) -> bool:
@@ -331,13 +355,17 @@ def _cancel(tx: Tx, thread: str) -> bool:
     if record is None:
         raise ThreadNotFound(f"There is no thread {thread!r} here.", thread=thread)
     if record.status in ("running", "interrupted", "failed"):
-        tx.execute(
-            "UPDATE vertebra_threads SET status = 'cancelled', lease_holder = NULL, lease_until = NULL, "
-            "lease_epoch = lease_epoch + 1, updated_at = ? WHERE thread = ?",
-            *(tx.now(), thread),
-        )
-        tx.execute("DELETE FROM vertebra_timers WHERE thread = ?", thread)
+        _cancel_now(tx, thread)
     return True
+
+
+def _cancel_now(tx: Tx, thread: str) -> None:
+    tx.execute(
+        "UPDATE vertebra_threads SET status = 'cancelled', lease_holder = NULL, lease_until = NULL, "
+        "lease_epoch = lease_epoch + 1, cancel_requested = 0, updated_at = ? WHERE thread = ?",
+        *(tx.now(), thread),
+    )
+    tx.execute("DELETE FROM vertebra_timers WHERE thread = ?", thread)
 
 
 def _answer(tx: Tx, thread: str, interrupt_id: str, answer: str, principal: str | None) -> bool:
