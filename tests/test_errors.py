@@ -171,9 +171,6 @@ def small() -> Graph:
     return g
 
 
-SAVERS = "the errors of LangGraph's savers, and of a store that is closed, are not mapped yet"
-
-
 def sqlite(path: Path) -> str:
     return f"sqlite:////{str(path).lstrip('/')}"
 
@@ -212,8 +209,8 @@ def test_a_password_is_in_no_error() -> None:
     [
         "vertebra_threads",
         "vertebra_visits",
-        pytest.param("checkpoints", marks=pytest.mark.xfail(reason=SAVERS)),
-        pytest.param("writes", marks=pytest.mark.xfail(reason=SAVERS)),
+        "checkpoints",
+        "writes",
     ],
 )
 def test_a_damaged_sqlite_store_is_a_store_error(tmp_path: Path, table: str) -> None:
@@ -230,8 +227,8 @@ def test_a_damaged_sqlite_store_is_a_store_error(tmp_path: Path, table: str) -> 
     [
         "vertebra_threads",
         "vertebra_visits",
-        pytest.param("checkpoints", marks=pytest.mark.xfail(reason=SAVERS)),
-        pytest.param("checkpoint_writes", marks=pytest.mark.xfail(reason=SAVERS)),
+        "checkpoints",
+        "checkpoint_writes",
     ],
 )
 def test_a_damaged_postgres_store_is_a_store_error(postgres_url: str, table: str) -> None:
@@ -245,23 +242,6 @@ def test_a_damaged_postgres_store_is_a_store_error(postgres_url: str, table: str
             app.run_sync({}, thread_id="after")
 
 
-@pytest.mark.xfail(reason=SAVERS)
-def test_a_checkpoint_that_is_refused_leaves_the_thread_to_be_recovered(tmp_path: Path) -> None:
-    with small().compile(checkpointer=sqlite(tmp_path / "x.db")) as app:
-        app.run_sync({}, thread_id="before")
-        with sqlite3.connect(tmp_path / "x.db") as connection:
-            connection.execute(
-                "CREATE TRIGGER full BEFORE INSERT ON checkpoints BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
-            )
-        with pytest.raises(StoreError, match="full"):
-            app.run_sync({}, thread_id="after")
-        assert app.status_sync("after").status == "running"
-        with sqlite3.connect(tmp_path / "x.db") as connection:
-            connection.execute("DROP TRIGGER full")
-        assert [run.status for run in app.recover_sync()] == ["done"]
-
-
-@pytest.mark.xfail(reason=SAVERS)
 def test_a_closed_store_says_that_it_is_closed(durable_url: str) -> None:
     store = open_checkpointer(durable_url)
     app = small().compile(checkpointer=store)
@@ -361,10 +341,7 @@ async def test_silence_is_ours(begun: bytes) -> None:
         "ftp://127.0.0.1/v1",
         "127.0.0.1/v1",
         "http:///v1",
-        pytest.param(
-            "http://127.0.0.1:99999/v1",
-            marks=pytest.mark.xfail(reason="the sender lets anyio's ExceptionGroup through"),
-        ),
+        "http://127.0.0.1:99999/v1",
     ],
 )
 async def test_an_address_that_leads_nowhere_is_ours(url: str) -> None:

@@ -44,7 +44,6 @@ def test_a_node_knows_where_it_is_and_for_whom() -> None:
     assert seen == ["t", "node", 1, 1, "alice", None, None, done.run_id]
 
 
-@pytest.mark.xfail(strict=True, reason="runtime.calling calls the thread 'thread', which a LogRecord has already")
 def test_the_log_of_a_node_says_where_it_is(caplog: pytest.LogCaptureFixture) -> None:
     def node(state: State, ctx: Context) -> None:
         ctx.log.warning("here")

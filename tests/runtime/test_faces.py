@@ -79,7 +79,6 @@ def test_langgraphs_names_have_langgraphs_parameters(name: str) -> None:
     assert own - {"self"} <= {p.name for p in named}, "and nothing that LangGraph does not have"
 
 
-@pytest.mark.xfail(reason="task_id is taken by name only")
 @pytest.mark.parametrize("name", ["update_state", "aupdate_state"])
 def test_what_langgraph_takes_by_place_is_taken_by_place(name: str) -> None:
     theirs = inspect.signature(getattr(Pregel, name)).parameters.values()

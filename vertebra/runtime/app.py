@@ -214,11 +214,14 @@ class App(LangGraphFace, SyncFace):
         """Drive on every run of this graph whose process has died, and every one whose timer is due.
 
         Returns a ``Run`` for each. A run that keeps killing its processes is set aside as ``failed``
-        with ``CrashLoop``; one that another process takes first is left out.
+        with ``CrashLoop``; one that another process takes first is left out. With ``thread_id`` only
+        that one, if it needs it. Raises ``ThreadNotFound``, ``GraphChanged`` for it.
         """
         store = self.services.store
         limit = asyncio.Semaphore(at_once)
-        wanted = [thread_id] if thread_id is not None else await store.runs.recoverable(self.name)
+        if thread_id is not None:
+            self._require_same_shape(await store.runs.require(thread_id))
+        wanted = [t for t in await store.runs.recoverable(self.name) if thread_id in (None, t)]
         due = await due_answers(self, thread_id)
 
         async def one(thread: str) -> Run | None:

@@ -28,7 +28,8 @@ def make_context(
     error: BaseException | None = None,
 ) -> Context:
     """The ``ctx`` of one execution."""
-    place = {"thread": visit.thread, "node": visit.node, "step": visit.step}
+    # Not "thread": that is a LogRecord's own.
+    place = {"thread_id": visit.thread, "run_id": visit.run_id, "node": visit.node, "step": visit.step}
     return Context(
         scope,
         visit,

@@ -45,6 +45,8 @@ class DoorParts:
     ledger: LedgerPort | None = None
     span: SpanPort | None = None
     max_answer_bytes: int = 64_000_000
+    drain_s: float = 5.0
+    drain_bytes: int = 1_000_000
 
 
 @dataclass(frozen=True)

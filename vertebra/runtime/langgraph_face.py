@@ -76,7 +76,9 @@ class LangGraphFace:
         async for snapshot in self.aget_state_history(thread_config(thread_id), limit=limit):
             yield snapshot
 
-    async def aupdate_state(self, config: Any, values: Any, as_node: str | None = None, **options: Any) -> Any:
+    async def aupdate_state(
+        self, config: Any, values: Any, as_node: str | None = None, task_id: str | None = None
+    ) -> Any:
         """As LangGraph's, but validated, routed, and refused while another process drives the thread.
 
         A thread that waited for an answer is ``running`` after it, to be driven on by ``resume(thread)``:
@@ -89,7 +91,7 @@ class LangGraphFace:
         thread = str(config["configurable"]["thread_id"])
         record = await app.services.store.runs.get(thread)
         if record is None:
-            return await self.graph.aupdate_state(config, values, as_node, **options)
+            return await self.graph.aupdate_state(config, values, as_node, task_id)
         taken, lease = await app.services.store.runs.take(thread, new_holder(), 30.0, by_hand=True)
         status = record.status
         try:
@@ -103,15 +105,15 @@ class LangGraphFace:
             )
             # A checkpoint without its run would be taken for that of an earlier turn.
             config = {**config, "metadata": {**(config.get("metadata") or {}), RUN_KEY: taken.run_id}}
-            updated = await self.graph.aupdate_state(config, values, as_node, **options)
+            updated = await self.graph.aupdate_state(config, values, as_node, task_id)
             if status in ("interrupted", "done") and (await self.graph.aget_state(thread_config(thread))).next:
                 status = "running"
             return updated
         finally:
             await app.services.store.runs.finish(lease, status, record.error)
 
-    def update_state(self, config: Any, values: Any, as_node: str | None = None, **options: Any) -> Any:
-        return portal.runs.call(functools.partial(self.aupdate_state, config, values, as_node, **options))
+    def update_state(self, config: Any, values: Any, as_node: str | None = None, task_id: str | None = None) -> Any:
+        return portal.runs.call(functools.partial(self.aupdate_state, config, values, as_node, task_id))
 
     def get_graph(self, config: Any = None, *, xray: int | bool = False) -> Any:
         """LangGraph's drawable graph."""

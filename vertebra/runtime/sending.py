@@ -41,7 +41,7 @@ class HttpSender:
         )
         try:
             response = await client.send(outgoing, stream=True)
-        except (httpx2.TransportError, OSError) as error:
+        except (httpx2.TransportError, OSError, ExceptionGroup) as error:  # a group: an impossible port
             raise unreachable(error, request) from error
 
         async def chunks() -> AsyncIterator[bytes]:

@@ -1,0 +1,238 @@
+"""Recovery, leases and answers at their edges: what is left out, refused, expired or lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from vertebra import (
+    END,
+    START,
+    Append,
+    Context,
+    Graph,
+    Question,
+    VertebraError,
+    human,
+    llm,
+    open_checkpointer,
+    transition,
+)
+from vertebra.checkpointers.lease import Holder
+from vertebra.checkpointers.runs import Start
+from vertebra.errors import InterruptAmbiguous, InterruptUnknown, LeaseLost, StoreError, ThreadBusy, ThreadCancelled
+from vertebra.runtime.app import App
+from vertebra.runtime.outcome import stored_error
+
+ELSEWHERE = Holder("elsewhere", "another boot", 1, "1", "token")
+
+
+class State(BaseModel):
+    n: int = 0
+    log: Append[str] = []
+    left: bool | None = None
+    right: bool | None = None
+
+
+@transition
+def step(state: State) -> dict[str, object]:
+    return {"n": state.n + 1}
+
+
+def line(*nodes: Any, name: str = "line", version: str = "1") -> Graph:
+    g = Graph(State, name=name, version=version)
+    for before, after in zip((START, *nodes), (*nodes, END), strict=True):
+        g.add_edge(before, after)
+    return g
+
+
+async def begun(app: App, thread: str, *, holder: Holder = ELSEWHERE, ttl_s: float = 0.0) -> None:
+    """A run that another process has begun, and that died before its first checkpoint."""
+    start = Start("run", app.name, app.version, app.fingerprint, app.shape, app.pack({"n": 4}), None)
+    await app.services.store.runs.begin(thread, start, holder, ttl_s)
+
+
+async def test_a_run_that_died_before_its_first_checkpoint_has_its_input(store_url: str) -> None:
+    async with line(step).compile(checkpointer=store_url) as app:
+        await begun(app, "t")
+        (run,) = await app.recover()
+        assert (run.status, run.output.n) == ("done", 5)
+
+
+async def test_recovery_leaves_out_what_is_being_driven(store_url: str) -> None:
+    async with line(step).compile(checkpointer=store_url) as app:
+        await begun(app, "t", ttl_s=60)
+        assert await app.recover() == []
+        assert await app.recover("t") == []
+        with pytest.raises(ThreadBusy, match="elsewhere"):
+            await app.resume("t", wait_s=0.1)
+
+
+async def test_recovery_waits_for_a_lease_to_run_out(store_url: str) -> None:
+    async with line(step).compile(checkpointer=store_url) as app:
+        await begun(app, "t", ttl_s=0.5)
+        run = await app.resume("t", wait_s=5)
+        assert run.output.n == 5
+
+
+async def test_recovery_tells_of_a_changed_graph_and_goes_on_with_the_others(store_url: str) -> None:
+    with open_checkpointer(store_url) as store:
+        await begun(line(step).compile(checkpointer=store), "old")
+        app = line(step, version="2").compile(checkpointer=store)
+        await begun(app, "new")
+        old, new = sorted(await app.recover(), key=lambda run: run.thread_id, reverse=True)
+        assert (new.status, new.output.n) == ("done", 5)
+        assert old.error is not None
+        assert old.error.code == "graph_changed"
+
+
+async def test_a_lease_that_was_taken_over_stops_its_drive(durable_url: str) -> None:
+    entered = asyncio.Event()
+    paused = True
+
+    @llm
+    async def slow(state: State) -> dict[str, object]:
+        entered.set()
+        await asyncio.sleep(30 if paused else 0)
+        return {"log": ["slow"]}
+
+    async with line(slow).compile(checkpointer=durable_url, lease_ttl_s=1.0) as app:
+        task = asyncio.create_task(app.run({}, thread_id="t"))
+        await entered.wait()
+        store = app.services.store
+        await store.runs._database.run(lambda tx: tx.execute("UPDATE vertebra_threads SET lease_until = 0"))
+        with contextlib.suppress(ThreadBusy):  # unless a heartbeat came first
+            await store.runs.take("t", ELSEWHERE, 0.0)
+            with pytest.raises(LeaseLost):
+                await asyncio.wait_for(task, 10)
+        task.cancel()
+        paused = False
+        assert (await app.resume("t")).output.log == ["slow"]
+
+
+async def test_a_store_that_fails_leaves_the_thread_to_be_recovered(sqlite_url: str) -> None:
+    path = "/" + sqlite_url.removeprefix("sqlite:////").partition("?")[0]
+    async with line(step).compile(checkpointer=sqlite_url) as app:
+        assert (await app.run({}, thread_id="first")).status == "done"
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("ALTER TABLE writes RENAME TO hidden")
+            with pytest.raises(StoreError):
+                await app.run({}, thread_id="t")
+            assert (await app.services.store.runs.require("t")).status == "running"
+            other.execute("ALTER TABLE hidden RENAME TO writes")
+        (run,) = await app.recover()
+        assert (run.thread_id, run.status, run.output.n) == ("t", "done", 1)
+
+
+def two_questions() -> Graph:
+    @human(answer=bool, into="left")
+    def ask_left(state: State) -> str:
+        return "left?"
+
+    @human(answer=bool, into="right")
+    def ask_right(state: State) -> str:
+        return "right?"
+
+    g = Graph(State, name="two")
+    for node in (ask_left, ask_right):
+        g.add_edge(START, node)
+        g.add_edge(node, step)
+    g.add_edge(step, END)
+    return g
+
+
+async def test_each_of_two_questions_has_its_own_answer(store_url: str) -> None:
+    async with two_questions().compile(checkpointer=store_url) as app:
+        run = await app.run({}, thread_id="t")
+        ids = {i.text: i.id for i in run.interrupts}
+        with pytest.raises(InterruptAmbiguous):
+            await app.resume("t", True)
+        run = await app.resume("t", True, interrupt_id=ids["right?"])
+        assert [i.text for i in run.interrupts] == ["left?"]
+        assert (await app.resume("t")).status == "interrupted"  # nothing to do without an answer
+        run = await app.resume("t", False, interrupt_id=ids["left?"])
+        assert (run.status, run.output.left, run.output.right) == ("done", False, True)
+        with pytest.raises(InterruptUnknown, match="does not wait"):
+            await app.resume("t", True)
+
+
+async def test_an_answer_that_came_before_its_process_died_is_used(store_url: str) -> None:
+    async with two_questions().compile(checkpointer=store_url) as app:
+        run = await app.run({}, thread_id="t")
+        for interrupt in run.interrupts:
+            await app.services.store.runs.answer("t", interrupt.id, "true", None)
+        await app.services.store.runs.take("t", ELSEWHERE, 0.0, by_hand=True)
+        (run,) = await app.recover()
+        assert (run.status, run.output.left, run.output.right) == ("done", True, True)
+
+
+async def test_a_cancelled_thread_takes_no_answer(store_url: str) -> None:
+    async with two_questions().compile(checkpointer=store_url) as app:
+        run = await app.run({}, thread_id="t")
+        assert await app.cancel("t") is True
+        with pytest.raises(ThreadCancelled):
+            await app.resume("t", True, interrupt_id=run.interrupts[0].id)
+
+
+async def test_a_run_cancelled_from_its_own_process(store_url: str) -> None:
+    entered = asyncio.Event()
+
+    @llm
+    async def slow(state: State) -> dict[str, object]:
+        entered.set()
+        await asyncio.sleep(30)
+        return {}
+
+    async with line(slow).compile(checkpointer=store_url) as app:
+        task = asyncio.create_task(app.run({}, thread_id="t"))
+        await entered.wait()
+        assert await app.cancel("t") is False
+        run = await task
+        assert (run.status, run.next) == ("cancelled", ("slow",))
+
+
+def deadline(default: bool | None) -> Graph:
+    @human(answer=bool, into="left")
+    def ask(state: State, ctx: Context) -> Question:
+        return Question("left?", deadline_s=0.05, default=default)
+
+    return line(ask)
+
+
+async def test_a_deadline_without_a_default_is_told_and_still_waits(store_url: str) -> None:
+    async with deadline(None).compile(checkpointer=store_url) as app:
+        await app.run({}, thread_id="t")
+        await asyncio.sleep(0.1)
+        (run,) = await app.recover()
+        assert run.error is not None
+        assert (run.status, run.error.code) == ("interrupted", "question_expired")
+        assert (await app.resume("t", True)).status == "done"
+
+
+async def test_a_deadline_is_nothing_once_the_thread_has_moved_on(store_url: str) -> None:
+    with open_checkpointer(store_url) as store:
+        app = deadline(False).compile(checkpointer=store)
+        for thread in ("answered", "cancelled", "other"):
+            await app.run({}, thread_id=thread)
+        await app.resume("answered", True)
+        await app.cancel("cancelled")
+        await asyncio.sleep(0.1)
+        stranger = line(step, name="stranger").compile(checkpointer=store)
+        assert await stranger.recover() == []  # another graph's threads are not its own
+        (run,) = await app.recover("other")
+        assert (run.thread_id, run.output.left) == ("other", False)
+        assert await app.recover() == []
+
+
+def test_a_recorded_error_comes_back_as_its_class() -> None:
+    error = LeaseLost("Gone.", thread="t")
+    again = stored_error(error.to_json())
+    assert isinstance(again, LeaseLost)
+    assert (again.message, again.context, again.remedy) == (error.message, error.context, error.remedy)
+    assert type(stored_error({"code": "of a later release", "message": "?"})) is VertebraError
+    assert stored_error(None) is None
