@@ -123,6 +123,8 @@ _KINDS = {
 
 
 def _shown(default: ast.expr | None) -> Any:
+    if isinstance(default, ast.Name):
+        return default.id
     return _NONE if default is None else ast.literal_eval(default)
 
 
@@ -135,6 +137,8 @@ def real_parameters(function: Any) -> list[tuple[str, str, Any]]:
 def _plain(default: Any) -> Any:
     if default is inspect.Parameter.empty:
         return _NONE
+    if isinstance(default, type):
+        return default.__name__
     # A sentinel or a factory cannot be written down; the reference shows `...`.
     return default if default is None or isinstance(default, bool | int | float | str | bytes | tuple) else ...
 
@@ -210,7 +214,7 @@ def test_every_option_is_listed_with_its_default_and_no_other(command: str) -> N
     assert set(rows) == set(options)
     for name, shown in rows.items():
         default = options[name].default
-        assert not default or shown == f"`{default}`", name
+        assert not default or shown in (f"`{default}`", f"`$VERTEBRA_{name[2:].upper()}`"), name
     (title,) = re.findall(rf"^## `{re.escape(command)}((?: [A-Z:\[\]]+)*)`$", CLI, re.M)
     positional = [str(a.metavar or a.dest).upper() for a in COMMANDS[command]._actions if not a.option_strings]
     assert title.split() == positional

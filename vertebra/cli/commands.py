@@ -5,261 +5,228 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import importlib
 import json
-import os
+import logging
 import signal
 import sys
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vertebra.checkpointers import Store, open_checkpointer
+from vertebra.checkpointers import Store
+from vertebra.cli import printing
+from vertebra.cli.arguments import parser
+from vertebra.cli.loading import load_graph, open_store, read_json, require_store
+from vertebra.cli.progress import Progress
+from vertebra.cli.terminal import Terminal, clean
 from vertebra.errors import UsageError
-from vertebra.types import CallRecord, Run
+from vertebra.types import Interrupt, Run, ThreadRecord
 
 if TYPE_CHECKING:
     from vertebra.runtime.app import App
 
-STATUS_CODES = {"done": 0, "failed": 1, "interrupted": 3, "running": 3, "cancelled": 4}
+TERMINATED = 143
+STATUS_CODES = {"done": 0, "failed": 1, "interrupted": 3, "cancelled": 4, "running": TERMINATED}
 
 
 def execute(options: argparse.Namespace) -> int:
     """Run the subcommand that was parsed; returns the exit code."""
     if options.command == "graph":
         return _check(options)
-    return asyncio.run(_ASYNC[options.command](options))
-
-
-def load_graph(place: str) -> Any:
-    """The graph at ``module:name``; the current folder is searched too. Raises ``UsageError``."""
-    module_name, separator, name = place.partition(":")
-    if not separator or not name:
-        raise UsageError(f"{place!r} names no graph.", remedy="write MODULE:GRAPH, such as agents.scribe:graph.")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        graph = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"{place!r} cannot be loaded: {error}.", remedy="check the module and the name.") from error
-    if not hasattr(graph, "compile"):
-        raise UsageError(f"{place!r} is {type(graph).__name__}, not a graph.", remedy="name the Graph, not its app.")
-    return graph
-
-
-def read_json(text: str) -> Any:
-    """JSON from the command line, or from ``@file``. Raises ``UsageError``."""
-    try:
-        return json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{text[:60]!r} is no JSON: {error}.", remedy="pass JSON, or @file.") from error
+    code: int = asyncio.run(_ASYNC[options.command](options))
+    return code
 
 
 def _check(options: argparse.Namespace) -> int:
-    findings = load_graph(options.graph).check()
+    graph = load_graph(options.graph)
+    if not hasattr(graph, "check"):
+        raise UsageError(
+            f"{options.graph!r} is adopted from LangGraph, so there is nothing to check before it runs.",
+            remedy="build it as a Graph to have it checked.",
+        )
+    findings = graph.check()
+    terminal = Terminal.of(sys.stdout)
     if options.json:
-        keys = ("code", "severity", "place", "message", "remedy")
-        print(json.dumps([{key: getattr(finding, key) for key in keys} for finding in findings]))
+        print(json.dumps([printing.finding_data(finding) for finding in findings]))
     else:
         for finding in findings:
-            print(finding)
-        print(f"{len(findings)} finding{'s' if len(findings) != 1 else ''}.")
+            style = "red" if finding.severity == "error" else "yellow"
+            head, _, rest = clean(str(finding)).partition(":")
+            print(f"{terminal.paint(head, style)}:{rest}")
+        print(f"graph {graph.name} {graph.version}: {printing.counted(len(findings), 'finding')}.")
     return 1 if any(finding.severity == "error" for finding in findings) else 0
 
 
 async def _run(options: argparse.Namespace) -> int:
-    async with _app(options) as app:
-        run = await app.run(
-            read_json(options.input), thread_id=options.thread, principal=options.principal, on_event=_progress(options)
-        )
-        return _print_runs([run], options)
+    given = read_json(options.input)
+    return await _drive(
+        options,
+        lambda app, see: app.run(given, thread_id=options.thread, principal=options.principal, on_event=see),
+    )
 
 
 async def _resume(options: argparse.Namespace) -> int:
+    require_store(options.store)
     extra: dict[str, Any] = {"interrupt_id": options.interrupt, "fresh": options.fresh, "skip": options.skip}
-    if options.skip:
-        extra["update"] = read_json(options.update)
+    if options.skip is not None:
+        extra["update"] = read_json(options.update or "{}")
     if options.answer is not None:
         extra["answer"] = read_json(options.answer)
-    async with _app(options) as app:
-        return _print_runs([await app.resume(options.thread, on_event=_progress(options), **extra)], options)
+    return await _drive(options, lambda app, see: app.resume(options.thread, on_event=see, **extra))
 
 
 async def _recover(options: argparse.Namespace) -> int:
-    async with _app(options) as app:
-        return _print_runs(await app.recover(on_event=_progress(options)), options)
+    require_store(options.store)
+    return await _drive(options, lambda app, see: app.recover(options.thread, on_event=see))
+
+
+@dataclass
+class _Stop:
+    """What SIGTERM asks for: the first one lets the present superstep end, the second one does not."""
+
+    app: App
+    task: asyncio.Task[Any]
+    draining: asyncio.Task[None] | None = None
+    at_once: bool = False
+
+    def __call__(self) -> None:
+        if self.draining is None:
+            self.draining = asyncio.ensure_future(self.app.drain("SIGTERM"))
+        else:
+            self.at_once = True
+            self.task.cancel()
 
 
 @contextlib.asynccontextmanager
-async def _app(options: argparse.Namespace) -> Any:
+async def _app(options: argparse.Namespace) -> AsyncIterator[tuple[App, _Stop]]:
     app: App = load_graph(options.graph).compile(checkpointer=options.store, default_model=options.model)
-    draining: set[asyncio.Task[None]] = set()
-
-    def drain() -> None:
-        draining.add(asyncio.ensure_future(app.drain("SIGTERM")))
-
+    task = asyncio.current_task()
+    assert task is not None
+    stop = _Stop(app, task)
     with contextlib.suppress(NotImplementedError):
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, drain)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
     try:
-        yield app
+        yield app, stop
     finally:
         await app.aclose()
 
 
-def _progress(options: argparse.Namespace) -> Any:
-    """Print nodes as they start and end, to standard error of a terminal."""
-    if options.json or not sys.stderr.isatty():
-        return None
-
-    def listen(event: Any) -> None:
-        kind = type(event).__name__
-        if kind == "NodeFinished":
-            print(f"  {event.node}  {event.seconds:.1f} s", file=sys.stderr)
-        elif kind == "NodeRetried":
-            print(f"  {event.node}  again in {event.wait_s:.1f} s: {event.reason}", file=sys.stderr)
-
-    return listen
-
-
-def run_json(run: Run) -> dict[str, Any]:
-    """A run as plain data."""
-    from pydantic_core import to_jsonable_python
-
-    return {
-        "thread": run.thread_id,
-        "run": run.run_id,
-        "status": run.status,
-        "output": to_jsonable_python(run.output, fallback=str),
-        "interrupts": to_jsonable_python(list(run.interrupts)),
-        "usage": to_jsonable_python(dict(run.usage)),
-        "calls": run.calls,
-        "calls_from_journal": run.calls_from_journal,
-        "error": run.error.to_json() if run.error else None,
-        "next": list(run.next),
-    }
-
-
-def _print_runs(runs: list[Run], options: argparse.Namespace) -> int:
-    if options.json:
-        data = [run_json(run) for run in runs]
-        print(json.dumps(data if options.command == "recover" else data[0]))
-    else:
-        for run in runs:
-            _print_run(run)
-        if not runs:
-            print("Nothing to recover.")
+async def _drive(options: argparse.Namespace, work: Callable[[App, Progress], Awaitable[Run | Sequence[Run]]]) -> int:
+    """Do something that drives threads, and tell how they stand after it."""
+    async with _app(options) as (app, stop):
+        try:
+            with Progress(verbose=options.verbose, as_json=options.json) as see:
+                done = await work(app, see)
+        except asyncio.CancelledError:
+            if not stop.at_once:
+                raise
+            stop.task.uncancel()
+            done = ()
+        runs = [done] if isinstance(done, Run) else list(done)
+        if not stop.at_once:
+            _print_runs(runs, options)
+    if stop.draining is not None and (stop.at_once or any(run.status == "running" for run in runs)):
+        print(f"vertebra: stopped by SIGTERM; `vertebra recover {options.graph}` goes on.", file=sys.stderr)
+        return TERMINATED
     return max((STATUS_CODES[run.status] for run in runs), default=0)
 
 
-def _print_run(run: Run) -> None:
-    print(
-        f"thread {run.thread_id}: {run.status}; {run.calls} calls, {run.calls_from_journal} answered from the journal"
-    )
-    if run.error is not None:
-        print(f"  {run.error}")
-    for interrupt in run.interrupts:
-        print(
-            f"  {interrupt.node} asks: {interrupt.text}\n"
-            f"  answer with: vertebra resume ... {run.thread_id} --answer JSON"
-        )
-    if run.status == "done":
-        print(json.dumps(run_json(run)["output"], indent=2, ensure_ascii=False))
+def _print_runs(runs: Sequence[Run], options: argparse.Namespace) -> None:
+    if options.json:
+        data = [printing.run_data(run) for run in runs]
+        print(json.dumps(data if options.command == "recover" else data[0]))
+        return
+    terminal = Terminal.of(sys.stdout)
+    for run in runs:
+        for line in printing.run_text(run, resume_command(run, options), terminal):
+            print(line)
+        if run.error is not None:
+            sys.stdout.flush()
+            print(f"vertebra: {clean(str(run.error))}", file=sys.stderr)
+    if not runs:
+        print("Nothing to recover.")
+
+
+def resume_command(run: Run, options: argparse.Namespace) -> list[str]:
+    """The words of the command that resumes a run, with what differs from the defaults."""
+    defaults = parser().parse_args(["recover", options.graph])
+    words = ["vertebra", "resume", options.graph, run.thread_id]
+    for name in ("store", "model"):
+        if getattr(options, name) != getattr(defaults, name):
+            words += [f"--{name}", getattr(options, name)]
+    return words
 
 
 async def _cancel(options: argparse.Namespace) -> int:
-    with _store(options) as store:
-        done = await store.runs.request_cancel(options.thread)
-    text = "cancelled" if done else "asked its process to stop"
-    print(json.dumps({"thread": options.thread, "cancelled": done}) if options.json else f"{options.thread}: {text}")
-    return 0
+    with open_store(options.store) as store:
+        await store.runs.request_cancel(options.thread)
+        record = await store.runs.require(options.thread)
+    cancelled, asked = record.status == "cancelled", record.cancel_requested
+    if options.json:
+        print(json.dumps({"thread": options.thread, "cancelled": cancelled, "status": record.status}))
+    else:
+        ended = f"{record.status}; there is nothing to cancel"
+        text = "cancelled" if cancelled else "its process was asked to stop" if asked else ended
+        print(f"{clean(options.thread)}: {text}")
+    return 0 if cancelled or asked else STATUS_CODES["cancelled"]
 
 
 async def _threads(options: argparse.Namespace) -> int:
-    with _store(options) as store:
-        records = await store.runs.threads(status=options.status)
+    with open_store(options.store) as store:
+        records = (await store.runs.threads(status=options.status, graph=options.graph))[: options.limit]
+        recoverable = set(await store.runs.recoverable())
     if options.json:
-        keys = ("thread", "graph", "version", "status", "run_id", "recoveries", "created_at", "updated_at", "error")
-        print(json.dumps([{key: getattr(record, key) for key in keys} for record in records]))
-        return 0
-    for record in records:
-        print(f"{record.thread}  {record.status:<11}  {record.graph} {record.version}  {_time(record.updated_at)}")
-    print(f"{len(records)} thread{'s' if len(records) != 1 else ''}.")
+        data = [printing.thread_data(record, record.thread in recoverable) for record in records]
+        print(json.dumps(data))
+    else:
+        print("\n".join(printing.threads_text(records, recoverable, Terminal.of(sys.stdout))))
     return 0
 
 
 async def _show(options: argparse.Namespace) -> int:
-    with _store(options) as store:
+    with open_store(options.store) as store:
         record = await store.runs.require(options.thread)
         calls = await store.journal.calls(options.thread)
         visits = await store.journal.visits(options.thread)
-        done_by_hand = await store.journal.interventions(options.thread)
+        by_hand = await store.journal.interventions(options.thread)
+        interrupts = await _questions(store, record)
+        recoverable = options.thread in await store.runs.recoverable()
     if options.json:
-        from pydantic_core import to_jsonable_python
-
         data = {
-            "thread": record.thread,
-            "status": record.status,
-            "error": record.error,
+            **printing.thread_data(record, recoverable),
+            "interrupts": printing.plain(interrupts),
             "story": list(record.story),
-            "calls": [_call_json(call) for call in calls],
-            "visits": to_jsonable_python(list(visits)),
-            "interventions": done_by_hand,
+            "calls": [printing.call_data(call) for call in calls],
+            "visits": printing.plain(list(visits)),
+            "interventions": by_hand,
         }
         print(json.dumps(data))
         return 0
-    print(f"thread {record.thread}: {record.status}, graph {record.graph} {record.version}")
-    for line in record.story:
-        print(f"  {_time(float(line['at']))}  {line['died']} died; recovery {line['recovery']}")
-    for call in calls:
-        _print_call(call, options.full)
-    for item in done_by_hand:
-        print(f"  by hand: {item['kind']} {item['node']} ({item['principal'] or 'unknown'})")
+    terminal = Terminal.of(sys.stdout)
+    for line in printing.thread_text(record, interrupts, by_hand, terminal):
+        print(line)
+    for line in printing.calls_text(calls, options.full, terminal):
+        print(line)
     return 0
 
 
-def _call_json(call: CallRecord) -> dict[str, Any]:
-    answer = call.answer
-    return {
-        "node": call.node,
-        "step": call.step,
-        "visit": call.key.visit,
-        "endpoint": call.endpoint,
-        "model": call.model,
-        "status": call.status,
-        "request": call.request,
-        "answer": answer.body.decode("utf-8", "replace") if answer else None,
-        "input_tokens": answer.input_tokens if answer else None,
-        "output_tokens": answer.output_tokens if answer else None,
-        "sends": call.sends,
-        "lost": call.lost,
-        "answered_from_journal": call.replays,
-    }
+async def _questions(store: Store, record: ThreadRecord) -> list[Interrupt]:
+    """The questions of a waiting thread, read from its checkpoint without its graph."""
+    if record.status != "interrupted":
+        return []
+    from vertebra.runtime.interrupts import read_interrupt
+
+    # Without the graph its types stay plain data, which is all that is needed; it would be warned of for each.
+    logging.getLogger("langgraph.checkpoint").setLevel(logging.ERROR)
+    latest = await store.saver.aget_tuple({"configurable": {"thread_id": record.thread}})
+    found = {}
+    for _, channel, value in (latest.pending_writes or ()) if latest is not None else ():
+        if channel == "__interrupt__":
+            found.update({interrupt.id: read_interrupt(interrupt.id, interrupt.value, "?") for interrupt in value})
+    return list(found.values())
 
 
-def _print_call(call: CallRecord, full: bool) -> None:
-    answer = call.answer
-    tokens = f"{answer.input_tokens or 0} + {answer.output_tokens or 0} tokens" if answer else "no answer recorded"
-    source = f"provider, then {call.replays}x journal" if call.replays else "provider"
-    lost = f", {call.lost} lost" if call.lost else ""
-    print(f"  {call.node} @{call.step}  {call.endpoint}  {call.model or ''}  {tokens}  {source}{lost}")
-    limit = None if full else 160
-    print(f"    asked    {(call.request or '')[:limit]}")
-    if answer is not None:
-        print(f"    answered {answer.body.decode('utf-8', 'replace')[:limit]!r}")
-
-
-def _store(options: argparse.Namespace) -> Store:
-    path = options.store.removeprefix("sqlite:///").partition("?")[0]
-    if options.store.startswith("sqlite:///") and not Path(path).exists():
-        raise UsageError(f"There is no file {path!r}.", remedy="name the database with --store.")
-    return open_checkpointer(options.store)
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-_ASYNC = {
+_ASYNC: dict[str, Callable[[argparse.Namespace], Any]] = {
     "run": _run,
     "resume": _resume,
     "recover": _recover,

@@ -1,0 +1,214 @@
+"""The command line: every subcommand, its options, and an example of each."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+from vertebra import __version__
+from vertebra.errors import UsageError
+
+EXIT_CODES = """exit codes:
+  0    done
+  1    the run failed, or the graph has errors
+  2    the command line is wrong
+  3    the run waits for an answer (interrupted)
+  4    the thread cannot do that now (busy, not found, changed, cancelled)
+  5    the database cannot be used
+  130  interrupted from the keyboard; recover or resume goes on
+  141  whoever read the output has gone away
+  143  stopped by SIGTERM after the superstep it was in; recover goes on
+"""
+
+ENVIRONMENT = """environment:
+  VERTEBRA_STORE   the default of --store
+  VERTEBRA_MODEL   the default of --model
+  OPENAI_API_KEY, OPENAI_BASE_URL   as for openai; never stored, never printed
+  NO_COLOR         set to anything: no colour
+"""
+
+DEFAULT_STORE = "sqlite:///vertebra.db"
+STATUSES = ("running", "interrupted", "done", "failed", "cancelled")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    root = argparse.ArgumentParser(
+        prog="vertebra",
+        description="Run, resume and look at agents that are explicit state graphs.",
+        epilog=f"{EXIT_CODES}\n{ENVIRONMENT}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    root.add_argument("--version", action="version", version=f"vertebra {__version__}")
+    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_run, _resume, _recover, _cancel, _threads, _show, _graph):
+        add(commands)
+
+    from vertebra.cli.demo.command import add_parser
+
+    demo = add_parser(commands)
+    demo.formatter_class = argparse.RawDescriptionHelpFormatter
+    demo.description = textwrap.fill(demo.description or "", 78)
+    demo.epilog = _examples("vertebra demo", "vertebra demo consultation.wav --yes --out visit")
+    return root
+
+
+def _run(commands: Any) -> None:
+    run = _command(
+        commands,
+        "run",
+        "start a run and drive it to its end or next question",
+        """vertebra run agents:graph --input '{"text": "..."}' --thread visit-42""",
+        "vertebra run agents:graph --input @visit.json --model gpt-5-mini --json",
+    )
+    _graph_argument(run)
+    run.add_argument("--input", metavar="JSON", default="{}", help="the state's fields, or @file, or @- (default: {})")
+    run.add_argument("--thread", help="thread id (default: a fresh one)")
+    run.add_argument("--principal", help="on whose behalf")
+    _driving(run)
+
+
+def _resume(commands: Any) -> None:
+    resume = _command(
+        commands,
+        "resume",
+        "drive a thread on, with an answer or from where it failed",
+        """vertebra resume agents:graph visit-42 --answer '{"ok": true}'""",
+        "vertebra resume agents:graph visit-42                  # from where it failed",
+        "vertebra resume agents:graph visit-42 --skip draft --update @report.json",
+    )
+    _graph_argument(resume)
+    resume.add_argument("thread", metavar="THREAD")
+    what = resume.add_mutually_exclusive_group()
+    what.add_argument("--answer", metavar="JSON", help="the answer to its question, or @file, or @-")
+    what.add_argument("--skip", metavar="NODE", help="put --update in the place of what this node would return")
+    what.add_argument("--fresh", metavar="NODE", help="ask this node's calls anew, and pay for them again")
+    resume.add_argument("--interrupt", metavar="ID", help="which question, where several wait (with --answer)")
+    resume.add_argument("--update", metavar="JSON", help="fields of the state, or @file, or @- (with --skip)")
+    _driving(resume)
+
+
+def _recover(commands: Any) -> None:
+    recover = _command(
+        commands,
+        "recover",
+        "drive on every run whose process has died or whose deadline has passed",
+        "vertebra recover agents:graph",
+        "vertebra recover agents:graph --thread visit-42 --json",
+    )
+    _graph_argument(recover)
+    recover.add_argument("--thread", help="only this one")
+    _driving(recover)
+
+
+def _cancel(commands: Any) -> None:
+    cancel = _command(
+        commands,
+        "cancel",
+        "cancel a thread; if a process drives it, ask that process to stop",
+        "vertebra cancel visit-42",
+    )
+    cancel.add_argument("thread", metavar="THREAD")
+    _store(cancel)
+
+
+def _threads(commands: Any) -> None:
+    threads = _command(
+        commands,
+        "threads",
+        "list the threads of a database, latest first",
+        "vertebra threads --status interrupted",
+        "vertebra threads --json | jq -r '.[] | select(.recoverable) | .thread'",
+    )
+    threads.add_argument("--status", choices=STATUSES, help="only those that stand so")
+    threads.add_argument("--graph", metavar="NAME", help="only those of this graph")
+    threads.add_argument("--limit", type=_count, metavar="N", help="at most so many")
+    _store(threads)
+
+
+def _show(commands: Any) -> None:
+    show = _command(
+        commands,
+        "show",
+        "show a thread: where it stands, what it asks, and each of its calls",
+        "vertebra show visit-42",
+        "vertebra show visit-42 --json | jq '.calls[] | {node, input_tokens, source}'",
+    )
+    show.add_argument("thread", metavar="THREAD")
+    show.add_argument("--full", action="store_true", help="print requests and answers whole")
+    _store(show)
+
+
+def _graph(commands: Any) -> None:
+    graph = commands.add_parser("graph", help="look at a graph without running it")
+    actions = graph.add_subparsers(dest="action", required=True, metavar="ACTION")
+    check = _command(actions, "check", "run the static checks", "vertebra graph check agents:graph", within="graph ")
+    _graph_argument(check)
+    _json(check)
+
+
+def _command(commands: Any, name: str, text: str, *examples: str, within: str = "") -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=_examples(*examples),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    return command
+
+
+def _examples(*lines: str) -> str:
+    return "examples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _graph_argument(command: argparse.ArgumentParser) -> None:
+    command.add_argument("graph", metavar="MODULE:GRAPH", help="a Graph, such as agents.scribe:graph")
+
+
+def _driving(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--model",
+        default=os.environ.get("VERTEBRA_MODEL") or None,
+        help="for tasks that the graph's policy does not name (default: $VERTEBRA_MODEL)",
+    )
+    command.add_argument("-v", "--verbose", action="store_true", help="tell of each node on standard error")
+    _store(command)
+
+
+def _store(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--store",
+        metavar="URL",
+        default=os.environ.get("VERTEBRA_STORE") or DEFAULT_STORE,
+        help=f"sqlite:///file or postgresql://... (default: $VERTEBRA_STORE, else {DEFAULT_STORE})",
+    )
+    _json(command)
+
+
+def _json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="machine-readable output")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number
+
+
+def require_fitting(options: argparse.Namespace) -> None:
+    """Refuse options that mean nothing together. Raises ``UsageError``."""
+    needs: dict[str, Callable[[], Any]] = {"update": lambda: options.skip, "interrupt": lambda: options.answer}
+    for name, needed in needs.items():
+        if getattr(options, name, None) is not None and needed() is None:
+            other = "--skip NODE" if name == "update" else "--answer JSON"
+            raise UsageError(f"--{name} does nothing without {other}.", remedy=f"add {other}, or leave it out.")
+
+
+__all__ = ["DEFAULT_STORE", "EXIT_CODES", "parser", "require_fitting"]
