@@ -89,6 +89,12 @@ def holding_itself() -> Graph:
     return inner.add_node(outer)
 
 
+def two_states(state: Any, other: Any) -> None: ...
+def by_name_only(*, state: Any) -> None: ...
+def in_parts(state: Any) -> Any:
+    yield {"n": 1}
+
+
 def ctx_first(ctx: Any) -> None: ...
 
 
@@ -99,6 +105,9 @@ def ctx_first(ctx: Any) -> None: ...
         (lambda: graph().add_node("one", "two"), "names a node but gives none"),
         (lambda: graph().add_node(5), "5 is not a function"),
         (lambda: graph().add_node(ctx_first), "takes ctx first"),
+        (lambda: graph().add_node(two_states), "missing a required argument: 'other'"),
+        (lambda: graph().add_node(by_name_only), "too many positional arguments"),
+        (lambda: graph().add_edge(START, in_parts), "yields"),
         (lambda: graph().add_edge(START, functools.partial(plain)), "has no name to be known by"),
         (lambda: graph().add_edge([], one), "comes after nothing"),
         (lambda: graph().add_conditional_edges(one, waits, {}), "cannot be a router"),
@@ -111,6 +120,21 @@ def test_misuse_is_refused_where_it_is_written(write: Any, says: str) -> None:
     with pytest.raises(UsageError, match=says) as caught:
         write()
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda: None,
+        lambda state, ctx: None,
+        lambda state, context, config, more=1: None,
+        lambda *args, **kwargs: None,
+        lambda state, *, ctx: None,
+        max,
+    ],
+)
+def test_a_node_takes_the_state_and_by_name_what_it_wants_beside(fn: Any) -> None:
+    assert "node" in graph().add_node("node", fn).definition.nodes
 
 
 def test_options_that_do_not_exist_are_not_swallowed() -> None:

@@ -11,6 +11,7 @@ from vertebra.errors import GraphInvalid, UsageError
 from vertebra.graphs.state import StateSchema
 from vertebra.nodes.kinds import Node, NodeSpec, node_name, spec_of
 from vertebra.nodes.retry import Retry
+from vertebra.nodes.signature import require_node
 from vertebra.types import END, START, Finding
 
 if TYPE_CHECKING:
@@ -130,8 +131,7 @@ class Graph:
             spec = NodeSpec(name=action.name, kind="subgraph", fn=action.add_node)
         else:
             spec = action.spec if isinstance(action, Node) else spec_of(action, "plain")
-        if spec.parameters[:1] == ("ctx",):
-            raise UsageError(f"Node {spec.name!r} takes ctx first.", remedy="take the state (or item) first, then ctx.")
+            require_node(spec.name, spec.fn)
         spec = replace(
             spec.named(spec.name if name is None else name),
             retry=retry or spec.retry,

@@ -10,6 +10,7 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
 
 from vertebra.errors import UsageError
 from vertebra.nodes.retry import ONCE, Retry
+from vertebra.nodes.signature import parameters_of
 
 NodeKind = Literal["transition", "llm", "effect", "human", "subgraph", "plain"]
 P = ParamSpec("P")
@@ -73,6 +74,11 @@ def spec_of(fn: Callable[..., Any], kind: NodeKind, **declared: Any) -> NodeSpec
             remedy="decorate a function; what is declared about it goes by name, such as @llm(task='summarise').",
         )
     name = getattr(fn, "__name__", type(fn).__name__)
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise UsageError(
+            f"{name!r} yields, but a node returns its update.",
+            remedy="return a dict; ctx.emit(...) sends what comes first.",
+        )
     timeout_s = declared.get("timeout_s")
     if timeout_s is not None and timeout_s <= 0:
         raise UsageError(f"timeout_s of {name!r} is {timeout_s}; it must be seconds above 0.", remedy="mend it.")
@@ -84,7 +90,7 @@ def spec_of(fn: Callable[..., Any], kind: NodeKind, **declared: Any) -> NodeSpec
         fn=fn,
         writes=None if writes is None else (writes,) if isinstance(writes, str) else tuple(writes),
         fallback=node_name(fallback) if fallback is not None else None,
-        parameters=_parameters(fn),
+        parameters=parameters_of(fn),
         **{key: value for key, value in declared.items() if value is not None},
     )
     if kind == "transition" and spec.is_async:
@@ -105,13 +111,6 @@ def node_name(node: str | Node[..., Any] | Callable[..., Any]) -> str:
     if not isinstance(name, str):
         raise UsageError(f"{node!r} has no name to be known by as a node.", remedy="add it with add_node(name, node).")
     return name
-
-
-def _parameters(fn: Callable[..., Any]) -> tuple[str, ...]:
-    try:
-        return tuple(inspect.signature(fn).parameters)
-    except (TypeError, ValueError):
-        return ("state",)
 
 
 @overload
