@@ -141,3 +141,17 @@ async def test_threads_are_listed_latest_first(runs: RunStore) -> None:
     assert [r.thread for r in await runs.threads(graph="g1")] == ["c", "a"]
     assert [r.thread for r in await runs.threads(status="failed", graph="g1")] == ["c"]
     assert await runs.threads(status="running") == []
+
+
+async def test_a_lease_from_before_the_thread_was_deleted_writes_nothing_in_the_new_one(runs: RunStore) -> None:
+    """Epochs count from one again, so the holder is asked for as well."""
+    await runs.begin("t", START, dead(), 30.0)
+    _, old = await runs.take("t", dead(), 30.0)
+    await runs.delete("t")
+    await runs.begin("t", OTHER, dead(), 30.0)
+    record, new = await runs.take("t", alive(), 30.0)
+    assert old.epoch == new.epoch
+    await runs.progressed(old, "checkpoint")
+    with pytest.raises(LeaseLost):
+        await runs.finish(old, "done", None)
+    assert await runs.require("t") == record

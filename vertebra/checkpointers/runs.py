@@ -120,8 +120,8 @@ class RunStore:
         await self._database.run(
             lambda tx: tx.execute(
                 "UPDATE vertebra_threads SET recoveries = 0, progress = ?, updated_at = ? "
-                "WHERE thread = ? AND lease_epoch = ? AND recoveries > 0",
-                *(progress, tx.now(), lease.thread, lease.epoch),
+                "WHERE thread = ? AND lease_epoch = ? AND lease_holder = ? AND recoveries > 0",
+                *(progress, tx.now(), lease.thread, lease.epoch, lease.holder.to_text()),
             )
         )
 
@@ -320,7 +320,7 @@ def _renew(tx: Tx, lease: Lease) -> Renewal:
 def _finish(tx: Tx, lease: Lease, status: RunStatus, error: Mapping[str, Any] | None) -> None:
     tx.lock(lease.thread)
     record = _get(tx, lease.thread)
-    if record is None or record.lease_epoch != lease.epoch:
+    if record is None or (record.lease_epoch, record.holder) != (lease.epoch, lease.holder.to_text()):
         raise LeaseLost(f"Thread {lease.thread!r} was taken over by another process.", thread=lease.thread)
     tx.execute(
         "UPDATE vertebra_threads SET status = ?, error = ?, lease_holder = NULL, lease_until = NULL, "
