@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from langgraph.checkpoint.sqlite import SqliteSaver
 
 from tests.campaigns.inspection import calls_of, checkpoints_of
 from tests.campaigns.reference import ANSWER, TEXT, Approval, reference, script
@@ -57,13 +61,26 @@ def _app(store: str | Store) -> App:
     return reference().compile(checkpointer=store, max_recoveries=MANY)
 
 
-def start(ready: Ready, *, url: str, folder: str, thread: str) -> str:
+class SlowWriter(SqliteSaver):
+    """A saver that takes its time over the writes of a task, so that a checkpoint could overtake them."""
+
+    def put_writes(self, *args: Any, **kwargs: Any) -> None:
+        time.sleep(0.02)
+        super().put_writes(*args, **kwargs)
+
+
+def _slow_app(url: str, folder: str) -> App:
+    connection = sqlite3.connect(f"{folder}/threads.db", check_same_thread=False)
+    return reference().compile(checkpointer=SlowWriter(connection), journal=url, max_recoveries=MANY)
+
+
+def start(ready: Ready, *, url: str, folder: str, thread: str, slow_writes: bool = False) -> str:
     """One process for the whole run: start it, answer its question, end it."""
 
     async def drive() -> str:
         with _witness(url, folder):
             ready()
-            async with _app(url) as app:
+            async with _slow_app(url, folder) if slow_writes else _app(url) as app:
                 run = await app.run({"text": TEXT}, thread_id=thread)
                 if run.status == "interrupted":
                     run = await app.resume(thread, ANSWER)

@@ -76,12 +76,15 @@ class Killer:
             judge(end, place.evidence([], end))
         return Unkilled(end, first.result, first.seconds)
 
-    def kill(self, unkilled: Unkilled, *crashes: Crash) -> Outcome:
-        """Let one process after the other die as planned; then recover the run in one more, and judge."""
+    def kill(self, unkilled: Unkilled, *crashes: Crash, **how: Any) -> Outcome:
+        """Let one process after the other die as planned; then recover the run in one more, and judge.
+
+        ``how`` goes to the first of them, ``drives.start``.
+        """
         with ScriptedModel(sampled=True) as model, tempfile.TemporaryDirectory() as folder:
             script(model)
             place = Place(self._parent, self._url, Path(folder), model)
-            ended = [place.run("recover" if number else "start", crash) for number, crash in enumerate(crashes)]
+            ended = [place.run("start", crashes[0], **how), *(place.run("recover", crash) for crash in crashes[1:])]
             end = place.run("recover").result
             points = [crash.point for crash, one in zip(crashes, ended, strict=True) if one.died]
             return Outcome(len(points), len(crashes) + 1, judge(unkilled.end, place.evidence(points, end)))

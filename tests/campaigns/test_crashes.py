@@ -47,6 +47,12 @@ def test_killed_while_it_recovers(field: tuple[Killer, Unkilled], points: tuple[
     assert killer.kill(unkilled, *(AtPoint(point, 2, "kill") for point in points)).deaths == len(points)
 
 
+def test_no_checkpoint_overtakes_the_writes_that_it_follows(sqlite_killer: tuple[Killer, Unkilled]) -> None:
+    killer, unkilled = sqlite_killer
+    for nth in range(2, unkilled.passed["checkpoint.after"] + 1, 3):
+        assert killer.kill(unkilled, AtPoint("checkpoint.after", nth, "kill"), slow_writes=True).deaths == 1
+
+
 @pytest.mark.parametrize("crash", [None, AtPoint("checkpoint.after", 1, "kill")], ids=["drained", "killed"])
 def test_a_fresh_process_for_every_superstep(field: tuple[Killer, Unkilled], crash: Crash | None) -> None:
     killer, unkilled = field
