@@ -68,21 +68,36 @@ class AdoptedGraph:
         max_answer_bytes: int = 64_000_000,
         clock: Any = None,
         sender: Any = None,
+        store: Any = None,
+        cache: Any = None,
+        interrupt_before: Any = None,
+        interrupt_after: Any = None,
     ) -> App:
-        """Make the graph runnable; see ``App.create`` for the options."""
+        """Make the graph runnable; see ``App.create`` for the options, and LangGraph for the last four.
+
+        A run that stops at a breakpoint is ``interrupted`` without a question: ``resume(thread)`` goes on.
+        """
         types = _types_of(self.builder)
         services, owns = open_services(
             checkpointer, journal, models, default_model, max_answer_bytes, clock, sender, types
         )
         builder = copy.copy(self.builder)
         builder.nodes = {name: _wrapped(name, spec) for name, spec in self.builder.nodes.items()}
+        compiled = builder.compile(
+            checkpointer=services.store.saver,
+            name=self.name,
+            store=store,
+            cache=cache,
+            interrupt_before=interrupt_before,
+            interrupt_after=interrupt_after,
+        )
         return App(
             name=self.name,
             version=self.version,
             shape=self.shape(),
             services=services,
             owns_store=owns,
-            graph=builder.compile(checkpointer=services.store.saver, name=self.name),
+            graph=compiled,
             definition=None,
             lease_ttl_s=lease_ttl_s,
             max_recoveries=max_recoveries,

@@ -192,8 +192,12 @@ class App(LangGraphFace, SyncFace):
                 return await run_of(self, record)
         elif record.status == "cancelled":
             raise ThreadCancelled(f"Thread {thread_id!r} was cancelled.", thread=thread_id)
-        elif record.status == "done" or (record.status == "interrupted" and skip is None and fresh is None):
+        elif record.status == "done":
             return await run_of(self, record)
+        elif record.status == "interrupted" and skip is None and fresh is None:
+            standing = await run_of(self, record)
+            if standing.interrupts:
+                return standing
         before = record.status
         record, lease = await patiently(
             lambda: store.runs.take(thread_id, new_holder(), self._lease_ttl_s, by_hand=True),

@@ -123,7 +123,8 @@ class Drive:
             snapshot = await snapshot_of(self.app.graph, self.config)
             waiting = pending_interrupts(snapshot)
             if not waiting:
-                return ("done" if not snapshot.next else "running"), None
+                # What is next without a question is a breakpoint of LangGraph's.
+                return ("done" if not snapshot.next else "interrupted"), None
             await self._announce(waiting)
             answers = await self.app.services.store.runs.answers(self.record.thread)
             if not any(interrupt_id in answers for interrupt_id, _, _ in waiting):

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from vertebra.errors import InvalidInput, NodeFailed, ProviderRefused, VertebraError
+from vertebra.errors import InvalidInput, InvalidUpdate, NodeFailed, ProviderRefused, VertebraError
 from vertebra.graphs.checks import fields_of_type
 from vertebra.graphs.compilation import ENTRY, INDEX, ITEM, LOOPS
 from vertebra.graphs.definition import Definition
@@ -144,6 +144,12 @@ class NodeRunner:
 
     def update_of(self, spec: NodeSpec, result: Any, state: Any, run_id: str) -> dict[str, Any]:
         """Validate what a body returned and add the route. Raises ``InvalidUpdate``, ``RouterFailed`` ..."""
+        if type(result).__name__ == "Command" and type(result).__module__.startswith("langgraph."):
+            raise InvalidUpdate(
+                f"Node {spec.name!r} returned a Command, but the edges of a Vertebra graph are declared.",
+                remedy="return the update, and declare where to go with add_conditional_edges.",
+                node=spec.name,
+            )
         values = {} if spec.name in self._workers else self._values(state)
         update = self.schema.validate_update(result, values, node=spec.name)
         if not self._routing.has_choices(spec.name):
