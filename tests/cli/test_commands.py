@@ -72,6 +72,9 @@ def test_a_failed_run_says_why_and_is_resumed_without_paying_twice(shell: Shell)
     assert failed.stderr.startswith("vertebra: ")
     assert "To go on:" in failed.stderr
     assert "Traceback" not in failed.stderr
+    shown = shell("show", "t").stdout
+    assert "no answer: status 400" in shown
+    assert "To go on:" in shown
     status = shell.json("resume", "agents:graph", "t", code=3)["status"]
     assert status == "interrupted"
     assert len(shell.model.books.paid()) == 3
@@ -82,10 +85,10 @@ def test_a_stuck_node_is_skipped_or_asked_anew(shell: Shell) -> None:
     shell.model.on("Draft").fail(400).fail(400)
     assert shell(*RUN).returncode == 1
     skip = ("resume", "agents:graph", "t", "--skip", "draft", "--update", '{"report": "by hand"}')
-    assert shell.json(*skip, code=3)["output"]["report"] == "by hand"
+    assert shell.json(*skip, "--principal", "bob", code=3)["output"]["report"] == "by hand"
     shown = shell.json("show", "t")
-    assert [item["kind"] for item in shown["interventions"]] == ["skip"]
-    assert "by hand" in shell("show", "t").stdout
+    assert [(item["kind"], item["principal"]) for item in shown["interventions"]] == [("skip", "bob")]
+    assert "bob did by hand: skip draft" in shell("show", "t").stdout
     assert shell("run", "agents:graph", "--input", '{"text": "c"}', "--thread", "u").returncode == 1
     assert shell.json("resume", "agents:graph", "u", "--fresh", "draft", code=3)["status"] == "interrupted"
 
@@ -118,6 +121,35 @@ def test_recover_takes_one_thread(shell: Shell) -> None:
     assert [run["thread"] for run in runs] == ["two"]
     left = {item["thread"]: item["status"] for item in shell.json("threads")}
     assert left == {"one": "running", "two": "interrupted"}
+
+
+def test_a_graph_that_has_changed_is_told_with_the_difference(shell: Shell) -> None:
+    shell.model.on("Draft").hang()
+    process = shell.start(*RUN)
+    until(lambda: len(shell.model.books) == 3)
+    kill(process)
+    agents = shell.folder / "agents.py"
+    agents.write_text(agents.read_text().replace('version="1"', 'version="1.1"'))
+    for command in (("recover", "agents:graph"), ("resume", "agents:graph", "t")):
+        ran = shell(*command)
+        assert ran.returncode == 4, (ran.stdout, ran.stderr)
+        assert "version: 1 -> 1.1" in ran.stderr
+    (run,) = shell.json("recover", "agents:graph", code=4)
+    assert (run["status"], run["error"]["code"]) == ("running", "graph_changed")
+
+
+def test_a_busy_thread_is_waited_for(shell: Shell) -> None:
+    shell.model.on("Draft").delay(3.0)
+    process = shell.start(*RUN)
+    until(lambda: len(shell.model.books) == 3)
+    busy = shell(*RUN)
+    assert busy.returncode == 4
+    assert "is being written by process" in busy.stderr
+    waited = shell(*RUN, "--wait", "30")
+    process.communicate(timeout=20)
+    assert process.returncode == 3
+    assert waited.returncode == 4
+    assert "waits for an answer" in waited.stderr
 
 
 def test_cancel(shell: Shell) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import textwrap
 from collections.abc import Callable
 from typing import Any
 
 from vertebra import __version__
-from vertebra.errors import UsageError
+from vertebra.errors import GraphChanged, StoreError, ThreadError, UsageError, VertebraError
 
 EXIT_CODES = """exit codes:
   0    done
@@ -69,6 +70,7 @@ def _run(commands: Any) -> None:
     run.add_argument("--input", metavar="JSON", default="{}", help="the state's fields, or @file, or @- (default: {})")
     run.add_argument("--thread", help="thread id (default: a fresh one)")
     run.add_argument("--principal", help="on whose behalf")
+    _waiting(run)
     _driving(run)
 
 
@@ -89,6 +91,8 @@ def _resume(commands: Any) -> None:
     what.add_argument("--fresh", metavar="NODE", help="ask this node's calls anew, and pay for them again")
     resume.add_argument("--interrupt", metavar="ID", help="which question, where several wait (with --answer)")
     resume.add_argument("--update", metavar="JSON", help="fields of the state, or @file, or @- (with --skip)")
+    resume.add_argument("--principal", help="who answers, or acts by hand")
+    _waiting(resume)
     _driving(resume)
 
 
@@ -171,6 +175,16 @@ def _graph_argument(command: argparse.ArgumentParser) -> None:
     command.add_argument("graph", metavar="MODULE:GRAPH", help="a Graph, such as agents.scribe:graph")
 
 
+def _waiting(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--wait",
+        type=_seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="for another process to be done with the thread (default: 0)",
+    )
+
+
 def _driving(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--model",
@@ -195,6 +209,13 @@ def _json(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="machine-readable output")
 
 
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError("seconds, 0 or more")
+    return seconds
+
+
 def _count(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -211,4 +232,15 @@ def require_fitting(options: argparse.Namespace) -> None:
             raise UsageError(f"--{name} does nothing without {other}.", remedy=f"add {other}, or leave it out.")
 
 
-__all__ = ["DEFAULT_STORE", "EXIT_CODES", "parser", "require_fitting"]
+def exit_code(error: VertebraError) -> int:
+    """The documented exit code of an error."""
+    if isinstance(error, UsageError):
+        return 2
+    if isinstance(error, ThreadError | GraphChanged):
+        return 4
+    if isinstance(error, StoreError):
+        return 5
+    return 1
+
+
+__all__ = ["DEFAULT_STORE", "EXIT_CODES", "exit_code", "parser", "require_fitting"]

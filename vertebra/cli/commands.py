@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from vertebra.checkpointers import Store
 from vertebra.cli import printing
-from vertebra.cli.arguments import parser
+from vertebra.cli.arguments import exit_code, parser
 from vertebra.cli.loading import load_graph, open_store, read_json, require_store
 from vertebra.cli.progress import Progress
 from vertebra.cli.terminal import Terminal, clean
@@ -59,15 +59,14 @@ def _check(options: argparse.Namespace) -> int:
 
 async def _run(options: argparse.Namespace) -> int:
     given = read_json(options.input)
-    return await _drive(
-        options,
-        lambda app, see: app.run(given, thread_id=options.thread, principal=options.principal, on_event=see),
-    )
+    extra = {"thread_id": options.thread, "principal": options.principal, "wait_s": options.wait}
+    return await _drive(options, lambda app, see: app.run(given, on_event=see, **extra))
 
 
 async def _resume(options: argparse.Namespace) -> int:
     require_store(options.store)
     extra: dict[str, Any] = {"interrupt_id": options.interrupt, "fresh": options.fresh, "skip": options.skip}
+    extra |= {"principal": options.principal, "wait_s": options.wait}
     if options.skip is not None:
         extra["update"] = read_json(options.update or "{}")
     if options.answer is not None:
@@ -128,7 +127,13 @@ async def _drive(options: argparse.Namespace, work: Callable[[App, Progress], Aw
     if stop.draining is not None and (stop.at_once or any(run.status == "running" for run in runs)):
         print(f"vertebra: stopped by SIGTERM; `vertebra recover {options.graph}` goes on.", file=sys.stderr)
         return TERMINATED
-    return max((STATUS_CODES[run.status] for run in runs), default=0)
+    return max((_code(run) for run in runs), default=0)
+
+
+def _code(run: Run) -> int:
+    if run.status == "running" and run.error is not None:
+        return exit_code(run.error)  # it could not be taken up
+    return STATUS_CODES[run.status]
 
 
 def _print_runs(runs: Sequence[Run], options: argparse.Namespace) -> None:

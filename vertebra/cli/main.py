@@ -8,8 +8,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from vertebra.cli.arguments import EXIT_CODES, parser, require_fitting
-from vertebra.errors import GraphChanged, StoreError, ThreadError, UsageError, VertebraError
+from vertebra.cli.arguments import EXIT_CODES, exit_code, parser, require_fitting
+from vertebra.errors import VertebraError
 
 STOPPED_BY_KEYBOARD = 130
 READER_GONE = 141
@@ -55,17 +55,6 @@ def report(error: VertebraError, *, as_json: bool) -> None:
         text = clean(str(error))
         # Findings and differences have lines of their own; what else has any was put together below us.
         print("vertebra:", text if "\n  " in text else " ".join(text.split()), file=sys.stderr)
-
-
-def exit_code(error: VertebraError) -> int:
-    """The documented exit code of an error."""
-    if isinstance(error, UsageError):
-        return 2
-    if isinstance(error, ThreadError | GraphChanged):
-        return 4
-    if isinstance(error, StoreError):
-        return 5
-    return 1
 
 
 __all__ = ["EXIT_CODES", "exit_code", "main", "parser", "report"]

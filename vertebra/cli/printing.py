@@ -196,7 +196,10 @@ def _tokens(call: CallRecord) -> tuple[str, str]:
 
 
 def _source(call: CallRecord) -> str:
-    made = "nobody yet" if call.answer is None else "the system" if call.kind == "effect" else "provider"
+    if call.answer is None:
+        made = f"no answer: {call.attempts[-1].outcome}" if call.attempts else "no answer yet"
+    else:
+        made = "the system" if call.kind == "effect" else "provider"
     parts = [made, f"{call.replays}x journal" if call.replays else "", f"sent {call.sends}x" if call.sends > 1 else ""]
     return ", ".join(part for part in (*parts, f"{call.lost} lost" if call.lost else "") if part)
 
