@@ -6,12 +6,15 @@ import dataclasses
 from typing import Annotated, Any
 
 import pytest
+from langgraph.graph import MessagesState
+from langgraph.graph.message import AnyMessage, add_messages
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from vertebra import END, START, Append, Context, Graph, Retry, Run, effect, transition
 from vertebra.errors import NodeFailed
 
+Messages = Annotated[list[AnyMessage], add_messages]
 QUICK = Retry(attempts=2, wait_initial_s=0, jitter_s=0)
 
 
@@ -117,6 +120,17 @@ def lengthen(item: Piece) -> dict[str, Any]:
 @transition
 def finish(state: Any) -> dict[str, Any]:
     return {"notes": [state.text]}
+
+
+@pytest.mark.parametrize("state", [MessagesState, dataclasses.make_dataclass("Chat", [("messages", Messages)])])
+def test_a_reducer_makes_values_of_what_nodes_and_callers_give(state: type[Any]) -> None:
+    def answer(state: Any) -> dict[str, Any]:
+        return {"messages": ("ai", "hello")}
+
+    g = Graph(state, name="chat").add_edge(START, answer).add_edge(answer, END)
+    output = run(g, {"messages": [("user", "hi")]}).output
+    messages = output["messages"] if isinstance(output, dict) else output.messages
+    assert [(message.type, message.content) for message in messages] == [("human", "hi"), ("ai", "hello")]
 
 
 class Inner(BaseModel):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, NotRequired, Required
 
 import pytest
 from langgraph.types import Overwrite
-from pydantic import BaseModel, ConfigDict, Field, computed_field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, computed_field, field_validator, model_validator
 from typing_extensions import TypedDict
 
 from vertebra import Append
@@ -103,19 +103,35 @@ def test_input_is_a_mapping_or_an_instance_and_is_coerced(given: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("given", "field", "says"),
     [
-        ("a", "needs a mapping or an instance"),
-        (Model, "needs a mapping or an instance"),
-        ({"audoi": "a"}, "has no place in the state Model: audoi"),
-        ({"audio": "a", "size": 0}, "greater than 0"),
-        ({}, "audio: Field required"),
+        ("a", None, "needs a mapping or an instance"),
+        (Model, None, "needs a mapping or an instance"),
+        ({"audoi": "a"}, "audoi", "has no place in the state Model: audoi"),
+        ({"audio": "a", "size": 0}, "size", "field 'size' of the state Model: .*greater than 0"),
+        ({"audio": "a", "best": "many"}, "best", "valid integer"),
+        ({"audio": "a", "counts": 3}, "counts", "valid dictionary"),
+        ({}, "audio", "audio: Field required"),
     ],
 )
-def test_input_that_does_not_fit_is_refused(given: Any, says: str) -> None:
+def test_input_that_does_not_fit_is_refused(given: Any, field: str | None, says: str) -> None:
     with pytest.raises(InvalidInput, match=says) as caught:
         MODEL.read_input(given, fresh=True)
     assert caught.value.remedy
+    assert caught.value.context.get("field") == field
+
+
+def test_input_that_does_not_fit_together_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"does not fit the state Strict: .*low is over high"):
+        STRICT.read_input({"low": 10}, fresh=True)
+
+
+def test_input_on_which_a_validator_itself_fails_is_refused() -> None:
+    class State(TypedDict):
+        n: Annotated[int, BeforeValidator(lambda value: value["secret"])]
+
+    with pytest.raises(InvalidInput, match=r"Input does not fit field 'n' of the state State: KeyError\."):
+        StateSchema(State).read_input({"n": {}}, fresh=True)
 
 
 def test_a_further_turn_need_not_give_every_field() -> None:
@@ -132,7 +148,7 @@ def test_a_further_turn_need_not_give_every_field() -> None:
         ({"counts": {"x": 1}}, {"counts": {"x": 1}}),
         (Model.model_construct(_fields_set={"size"}, size=2), {"size": 2}),
         ({"report": {"text": "t"}}, {"report": Report(text="t")}),
-        ({"notes": Overwrite(["only"])}, {"notes": Overwrite(["only"])}),
+        ({"notes": Overwrite(("only",))}, {"notes": Overwrite(["only"])}),
     ],
 )
 def test_an_update_is_coerced_to_the_types_of_the_state(update: Any, clean: dict[str, Any]) -> None:
@@ -175,6 +191,7 @@ STRICT = StateSchema(Strict)
         ({"even": "two"}, "even", "valid integer"),
         ({"even": 3}, "even", "odd"),
         ({"notes": ["b", "c"]}, "notes", "at most 2 items"),
+        ({"even": Overwrite("two")}, "even", "valid integer"),
         ({"low": 10}, "state", "low is over high"),
         ({"never": 1}, "never", "reducer of field 'never' raised RuntimeError: never"),
     ],

@@ -6,44 +6,21 @@ import copy
 import dataclasses
 import operator
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal, TypeVar, get_origin
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 
 from vertebra.errors import InvalidInput, InvalidUpdate, UsageError
-from vertebra.graphs.annotations import Reducer, bare, hints_of, model_fields, name_of, split_reducer, type_name
+from vertebra.graphs.annotations import Reducer, hints_of, model_fields, name_of, split_reducer
 from vertebra.graphs.annotations import collect_types as collect_types
+from vertebra.graphs.fields import MISSING, StateField, is_overwrite
 
 T = TypeVar("T")
 Append = Annotated[list[T], operator.add]
 """A list that parallel branches append to: a node returns the new items as a list."""
 
 Kind = Literal["pydantic", "typeddict", "dataclass"]
-MISSING: Any = object()
-
-
-@dataclass(frozen=True)
-class StateField:
-    """One field: its name, its type without the reducer, the reducer, and what validates a whole value."""
-
-    name: str
-    annotation: Any
-    reducer: Reducer | None
-    adapter: TypeAdapter[Any]
-
-    @cached_property
-    def own_adapter(self) -> TypeAdapter[Any]:
-        """For what a node returns, which is only a part where the field appends."""
-        return TypeAdapter(bare(self.annotation)) if self.appends else self.adapter
-
-    @property
-    def appends(self) -> bool:
-        return self.reducer is operator.add and (get_origin(bare(self.annotation)) or bare(self.annotation)) is list
-
-    def type_name(self) -> str:
-        return type_name(self.annotation)
 
 
 class StateSchema:
@@ -128,15 +105,27 @@ class StateSchema:
                 remedy=f"use the fields {', '.join(self.fields)}.",
                 field=unknown[0],
             )
-        try:
-            clean = {name: self.fields[name].adapter.validate_python(value) for name, value in values.items()}
-            if fresh:
-                self.hydrate(clean)
-        except ValidationError as error:
-            raise InvalidInput(
-                f"Input does not fit the state {self.declared.__name__}: {summary(error)}.", field=_first_field(error)
-            ) from error
+        clean: dict[str, Any] = {}
+        for name, value in values.items():
+            try:
+                clean[name] = self.fields[name].given(value)
+            except Exception as error:
+                raise self._bad_input(name, error) from error
+        if fresh:
+            try:
+                self.hydrate(self.apply({}, clean))
+            except ValidationError as error:
+                raise self._bad_input(_first_field(error), error) from error
         return clean
+
+    def _bad_input(self, field: str | None, error: Exception) -> InvalidInput:
+        why = summary(error) if isinstance(error, ValidationError) else type(error).__name__
+        return InvalidInput(
+            f"Input does not fit field {field!r} of the state {self.declared.__name__}: {why}."
+            if field
+            else f"Input does not fit the state {self.declared.__name__}: {why}.",
+            field=field,
+        )
 
     def validate_update(self, update: Any, values: Mapping[str, Any], *, node: str) -> dict[str, Any]:
         """The update with values coerced to their types. Raises ``InvalidUpdate``."""
@@ -163,12 +152,12 @@ class StateSchema:
         return clean
 
     def _validate_field(self, field: StateField, value: Any, values: Mapping[str, Any], node: str) -> Any:
-        if type(value).__name__ == "Overwrite":
-            return value
         try:
+            if is_overwrite(value):
+                return type(value)(field.adapter.validate_python(value.value))
             if field.reducer is None or field.appends:
-                return field.own_adapter.validate_python(value)
-            field.adapter.validate_python(_reduce(field, values.get(field.name, MISSING), value))
+                return field.part_adapter.validate_python(value)
+            field.adapter.validate_python(field.reduce(values.get(field.name, MISSING), value))
         except ValidationError as error:
             raise self._bad_update(node, field.name, error) from error
         except Exception as error:
@@ -203,7 +192,7 @@ class StateSchema:
         after = dict(values)
         for name, value in update.items():
             if name in self.fields:
-                after[name] = _reduce(self.fields[name], values.get(name, MISSING), value)
+                after[name] = self.fields[name].reduce(values.get(name, MISSING), value)
         return after
 
     def _as_mapping(self, value: Any, *, only_set: bool = False) -> dict[str, Any] | None:
@@ -251,22 +240,6 @@ def _kind(declared: Any) -> Kind:
     raise UsageError(
         f"{declared!r} cannot be a state.", remedy="declare a pydantic BaseModel, a TypedDict or a dataclass."
     )
-
-
-def _reduce(field: StateField, old: Any, new: Any) -> Any:
-    if type(new).__name__ == "Overwrite":
-        return new.value
-    if field.reducer is None:
-        return new
-    if old is MISSING:
-        try:
-            old = (get_origin(bare(field.annotation)) or bare(field.annotation))()
-        except Exception:
-            return new
-    if field.appends:
-        return field.reducer(old, new)
-    # The engine will call it too: one that changes its arguments must not do so twice.
-    return field.reducer(copy.deepcopy(old), copy.deepcopy(new))
 
 
 def _first_field(error: ValidationError) -> str | None:
