@@ -30,8 +30,6 @@ from vertebra.runtime.events import EdgeCrossed
 from vertebra.testing import ScriptedModel
 
 Ready = Callable[[], None]
-MANY = 1000
-"""More deaths without progress than any campaign brings upon one run."""
 
 
 @contextmanager
@@ -58,7 +56,7 @@ def _witness(url: str, folder: str) -> Iterator[Witness]:
 
 
 def _app(store: str | Store) -> App:
-    return reference().compile(checkpointer=store, max_recoveries=MANY)
+    return reference().compile(checkpointer=store)
 
 
 class SlowWriter(SqliteSaver):
@@ -71,7 +69,7 @@ class SlowWriter(SqliteSaver):
 
 def _slow_app(url: str, folder: str) -> App:
     connection = sqlite3.connect(f"{folder}/threads.db", check_same_thread=False)
-    return reference().compile(checkpointer=SlowWriter(connection), journal=url, max_recoveries=MANY)
+    return reference().compile(checkpointer=SlowWriter(connection), journal=url)
 
 
 def start(ready: Ready, *, url: str, folder: str, thread: str, slow_writes: bool = False) -> str:

@@ -22,7 +22,6 @@ from vertebra.testing import ScriptedTransport, Stopped, VirtualClock, run_shuff
 from vertebra.testing.virtual_time import ShuffledLoop
 
 THREAD = "t"
-MANY = 1000
 Manner = Literal["killed", "cancelled"]
 
 
@@ -90,7 +89,7 @@ class Stage:
     async def _to_the_end(self) -> dict[str, Any]:
         # The dead holder of the lease is this very process; so the lease is over at once.
         options = {"checkpointer": self.store, "sender": self.model, "clock": self._clock}
-        app = App.create(self._graph, **options, lease_ttl_s=0.0, max_recoveries=MANY)
+        app = App.create(self._graph, **options, lease_ttl_s=0.0)
         record = await self.store.runs.get(THREAD)
         if record is None:
             run = await app.run({"text": TEXT}, thread_id=THREAD)

@@ -69,6 +69,15 @@ async def test_a_durable_checkpoint_starts_the_count_anew(runs: RunStore) -> Non
     assert (record.recoveries, len(record.story)) == (1, 2)
 
 
+async def test_a_checkpoint_that_its_process_did_not_live_to_note_counts_too(runs: RunStore) -> None:
+    await runs.begin("t", START, dead(), 30.0)
+    for number in range(5):
+        record, _ = await runs.take("t", dead(), 30.0, max_recoveries=1, progress=f"checkpoint-{number}")
+        assert record.recoveries == 1
+    with pytest.raises(CrashLoop):
+        await runs.take("t", dead(), 30.0, max_recoveries=1, progress="checkpoint-4")
+
+
 async def test_a_story_is_kept_to_a_length(runs: RunStore) -> None:
     await runs.begin("t", START, dead(), 30.0)
     for _ in range(60):

@@ -96,16 +96,26 @@ class RunStore:
         return await self._database.run(lambda tx: _begin(tx, thread, start, holder, ttl_s))
 
     async def take(
-        self, thread: str, holder: Holder, ttl_s: float, *, max_recoveries: int | None = None, by_hand: bool = False
+        self,
+        thread: str,
+        holder: Holder,
+        ttl_s: float,
+        *,
+        max_recoveries: int | None = None,
+        progress: str | None = None,
+        by_hand: bool = False,
     ) -> tuple[ThreadRecord, Lease]:
         """Take the lease of a thread that is there.
 
         With ``max_recoveries``, taking over from a dead holder without progress since the last time
-        is counted, and refused over the cap. ``by_hand`` starts the count anew, and takes a thread that
+        is counted, and refused over the cap. ``progress`` is the newest checkpoint, which the dead
+        holder may not have lived to note. ``by_hand`` starts the count anew, and takes a thread that
         is not running, too. Raises ``ThreadBusy``, ``ThreadNotFound``, ``ThreadCancelled``, ``CrashLoop``.
         """
         taken = await self._database.run(
-            lambda tx: _take(tx, thread, holder, ttl_s, max_recoveries=max_recoveries, by_hand=by_hand)
+            lambda tx: _take(
+                tx, thread, holder, ttl_s, max_recoveries=max_recoveries, progress=progress, by_hand=by_hand
+            )
         )
         if taken is None:
             raise ThreadCancelled(f"Thread {thread!r} was cancelled.", thread=thread)
@@ -267,7 +277,14 @@ def _unfinished(record: ThreadRecord) -> str:
 
 
 def _take(
-    tx: Tx, thread: str, holder: Holder, ttl_s: float, *, max_recoveries: int | None, by_hand: bool
+    tx: Tx,
+    thread: str,
+    holder: Holder,
+    ttl_s: float,
+    *,
+    max_recoveries: int | None,
+    by_hand: bool,
+    progress: str | None = None,
 ) -> tuple[ThreadRecord, Lease] | None:
     """The thread and its lease; None if it is cancelled."""
     record = _refuse_if_held(tx, thread)
@@ -284,7 +301,8 @@ def _take(
             remedy="nothing: there is no dead run to recover.",
             thread=thread,
         )
-    now, story, recoveries = tx.now(), list(record.story), 0 if by_hand else record.recoveries
+    has_progressed = _note_progress(tx, thread, progress)
+    now, story, recoveries = tx.now(), list(record.story), 0 if by_hand or has_progressed else record.recoveries
     if record.status == "running" and record.holder is not None:
         recoveries += 1
         story.append({"at": now, "died": str(Holder.from_text(record.holder)), "recovery": recoveries})
@@ -302,6 +320,17 @@ def _take(
     taken = _get(tx, thread)
     assert taken is not None
     return taken, Lease(thread, holder, taken.lease_epoch, ttl_s)
+
+
+def _note_progress(tx: Tx, thread: str, progress: str | None) -> bool:
+    """Whether the thread has got further than was known."""
+    if progress is None:
+        return False
+    changed = tx.execute(
+        "UPDATE vertebra_threads SET progress = ? WHERE thread = ? AND (progress IS NULL OR progress <> ?)",
+        *(progress, thread, progress),
+    )
+    return changed > 0
 
 
 def _renew(tx: Tx, lease: Lease) -> Renewal:

@@ -244,8 +244,13 @@ class App(LangGraphFace, SyncFace):
         record = await store.runs.require(thread)
         try:
             self._require_same_shape(record)
+            newest = await store.saver.aget_tuple({"configurable": {"thread_id": thread}})
             record, lease = await store.runs.take(
-                thread, new_holder(), self._lease_ttl_s, max_recoveries=self._max_recoveries
+                thread,
+                new_holder(),
+                self._lease_ttl_s,
+                max_recoveries=self._max_recoveries,
+                progress=newest.checkpoint["id"] if newest is not None else None,
             )
         except ThreadBusy:
             return None
