@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report(error, as_json=bool(getattr(options, "json", False)))
         return exit_code(error)
     except KeyboardInterrupt:
-        print("vertebra: stopped; `vertebra recover` goes on from the last durable edge.", file=sys.stderr)
+        command = f"vertebra recover {getattr(options, 'graph', '')}".rstrip()
+        print(f"vertebra: stopped; `{command}` goes on from the last durable edge.", file=sys.stderr)
         return STOPPED_BY_KEYBOARD
     except BrokenPipeError:
         # Python would fail once more when it flushes at exit.
