@@ -57,7 +57,7 @@ class OrderedSaver(BaseCheckpointSaver[Any]):
         self._closed = False
         self._lock = threading.Lock()
         self._expected: dict[Place, set[str]] = {}
-        self._arrived: dict[Place, dict[str, asyncio.Future[None]]] = {}
+        self._arrived: dict[Place, list[tuple[str, asyncio.Future[None]]]] = {}
         self._guards: dict[str, Guard] = {}
         self._watchers: dict[str, Watcher] = {}
 
@@ -105,7 +105,7 @@ class OrderedSaver(BaseCheckpointSaver[Any]):
         place = _place(config)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         with self._lock:
-            self._arrived.setdefault(place, {})[task_id] = done
+            self._arrived.setdefault(place, []).append((task_id, done))
         try:
             self._check(place[0])
             crash_point("writes.before")
@@ -139,11 +139,10 @@ class OrderedSaver(BaseCheckpointSaver[Any]):
         waited = 0
         while True:
             with self._lock:
-                arrived = self._arrived.get(place, {})
-                pending = list(arrived.values())
-                missing = self._expected.get(place, set()) - set(arrived)
-            for future in pending:
-                await future
+                arrived = list(self._arrived.get(place, ()))
+                missing = self._expected.get(place, set()) - {task for task, _ in arrived}
+            for _, written in arrived:
+                await written
             if not missing:
                 break
             # LangGraph has the writes but its saver task has not started yet: let it.
