@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 
 from vertebra.cli.main import EXIT_CODES, exit_code, parser
+from vertebra.cli.printing import call_data, finding_data, run_data, thread_data
 from vertebra.errors import VertebraError
 from vertebra.runtime import events
 from vertebra.testing.script import Rule
+from vertebra.types import CallKey, CallRecord, Finding, Run, ThreadRecord
 
 ROOT = Path(__file__).parent.parent
 API = (ROOT / "docs" / "reference" / "api.md").read_text()
@@ -218,6 +220,20 @@ def test_every_option_is_listed_with_its_default_and_no_other(command: str) -> N
     (title,) = re.findall(rf"^## `{re.escape(command)}((?: [A-Z:\[\]]+)*)`$", CLI, re.M)
     positional = [str(a.metavar or a.dest).upper() for a in COMMANDS[command]._actions if not a.option_strings]
     assert title.split() == positional
+
+
+def test_the_keys_of_json_are_listed() -> None:
+    record = ThreadRecord(*[None] * len(dataclasses.fields(ThreadRecord)))  # type: ignore[arg-type]
+    call = CallRecord(CallKey("t", "v", "h", 0, 0), *[None] * 15)  # type: ignore[arg-type]
+    printed = {
+        "a run": run_data(Run("t", "r", "done")),
+        "a thread": thread_data(record, False),
+        "a call": call_data(dataclasses.replace(call, attempts=())),
+        "a finding": finding_data(Finding("c", "error", "p", "m", "r")),
+        "an error": VertebraError("m").to_json(),
+    }
+    rows = {m[1]: re.findall(r"`(\w+)`", m[2]) for m in re.finditer(r"^\| (an? \w+) .*?\| (.+) \|$", CLI, re.M)}
+    assert rows == {what: list(data) for what, data in printed.items()}
 
 
 def test_the_exit_codes_are_those_of_help_and_of_the_code() -> None:
