@@ -11,6 +11,8 @@ import pickle
 import re
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -240,6 +242,49 @@ def test_a_damaged_postgres_store_is_a_store_error(postgres_url: str, table: str
             connection.execute(f"DROP TABLE {table}")
         with pytest.raises(StoreError):
             app.run_sync({}, thread_id="after")
+
+
+FULL = """
+import resource, signal, sys
+from pydantic import BaseModel
+from vertebra import END, START, Graph, transition
+from vertebra.errors import StoreUnavailable
+
+class State(BaseModel):
+    text: str = ""
+
+@transition
+def grow(state: State) -> dict:
+    return {"text": "x" * 2_000_000}
+
+g = Graph(State, name="growing")
+g.add_edge(START, grow)
+g.add_edge(grow, END)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+with g.compile(checkpointer="sqlite:///x.db") as app:
+    app.run_sync({}, thread_id="warm")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8_000_000, resource.RLIM_INFINITY))
+    for number in range(20):
+        try:
+            app.run_sync({}, thread_id=f"full-{number}")
+        except StoreUnavailable as error:
+            remedy = error.remedy
+            break
+    else:
+        sys.exit("the disk was never full")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    print(remedy)
+    print(app.status_sync(f"full-{number}").status)
+    print([run.status for run in app.recover_sync()])
+"""
+
+
+def test_a_full_disk_leaves_the_thread_to_be_recovered(tmp_path: Path) -> None:
+    ran = subprocess.run([sys.executable, "-c", FULL], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    remedy, status, recovered = ran.stdout.splitlines()
+    assert remedy
+    assert (status, recovered) == ("running", "['done']")
 
 
 def test_a_closed_store_says_that_it_is_closed(durable_url: str) -> None:
