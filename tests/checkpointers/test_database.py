@@ -81,7 +81,7 @@ def test_opening_waits_for_a_lock_that_goes(file: Path) -> None:
     """Changing to WAL mode ignores SQLite's own patience."""
     other = sqlite3.connect(file, check_same_thread=False)
     other.execute("CREATE TABLE theirs (a)")
-    other.execute("BEGIN EXCLUSIVE")
+    other.execute("BEGIN IMMEDIATE")
     threading.Timer(0.3, other.rollback).start()
     began = time.monotonic()
     open_database(StoreUrl("sqlite", path=str(file))).close()
@@ -163,6 +163,16 @@ def test_what_no_database_takes_is_the_callers_to_mend(store_url: str) -> None:
         database.run_sync(lambda tx: keep(tx, "half a pair: \ud83d"))
     assert "surrogate" in caught.value.remedy
     assert database.run_sync(keep) == 1
+    database.close()
+
+
+def test_two_rows_of_one_key(store_url: str) -> None:
+    database = open_database(StoreUrl.parse(store_url))
+    database.run_sync(lambda tx: tx.execute("CREATE TABLE kept (text TEXT PRIMARY KEY)"))
+    database.run_sync(keep)
+    with pytest.raises(StoreCorrupt, match=r"(?i)unique"):
+        database.run_sync(keep)
+    assert count(database) == 1
     database.close()
 
 

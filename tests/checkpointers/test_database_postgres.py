@@ -92,6 +92,16 @@ def test_a_database_that_may_only_be_read(admin: psycopg.Connection, postgres_ur
         open_checkpointer(postgres_url)
 
 
+def test_a_saver_that_cannot_make_its_tables_is_tried_again(admin: psycopg.Connection, postgres_url: str) -> None:
+    name = name_of(postgres_url)
+    with open_checkpointer(postgres_url) as store:
+        admin.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+        with pytest.raises(StoreUnavailable, match="read-only"):
+            _ = store.saver
+        admin.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+        assert list(store.saver.list(None)) == []
+
+
 def test_tables_that_have_gone(postgres_url: str) -> None:
     with open_checkpointer(postgres_url) as store, psycopg.connect(postgres_url, autocommit=True) as other:
         other.execute("DROP TABLE vertebra_threads")

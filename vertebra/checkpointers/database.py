@@ -219,11 +219,7 @@ def open_pool(url: StoreUrl, **kwargs: Any) -> Any:
             timeout=CONNECT_TIMEOUT_S,
             open=False,
         )
-        try:
-            pool.open(wait=True, timeout=CONNECT_TIMEOUT_S)
-        except BaseException:
-            pool.close()
-            raise
+        pool.open(wait=True, timeout=CONNECT_TIMEOUT_S)
         return pool
 
 

@@ -39,8 +39,6 @@ def _sqlite_errors(url: StoreUrl) -> Iterator[None]:
         yield
     except (sqlite3.DataError, UnicodeEncodeError, OverflowError) as error:
         raise _unstorable(error) from error
-    except sqlite3.IntegrityError:
-        raise  # ours to handle: nothing is wrong with the database
     except sqlite3.OperationalError as error:
         raise StoreUnavailable(
             f"SQLite store {url}: {error}.", remedy=_sqlite_remedy(str(error)), path=url.path
@@ -67,8 +65,6 @@ def _postgres_errors(url: StoreUrl) -> Iterator[None]:
         yield
     except (psycopg.DataError, UnicodeEncodeError) as error:
         raise _unstorable(error) from error
-    except psycopg.IntegrityError:
-        raise
     except psycopg.Error as error:
         raise _postgres_error(error, url) from error
 
@@ -81,7 +77,7 @@ def _postgres_error(error: Exception, url: StoreUrl) -> VertebraError:
         return StoreUnavailable(
             message, remedy="grant the user CREATE on the schema and all rights on its tables, then resume the thread."
         )
-    if isinstance(error, kinds.UndefinedTable | kinds.UndefinedColumn | kinds.UndefinedFunction):
+    if isinstance(error, kinds.UndefinedTable | kinds.UndefinedColumn | kinds.IntegrityError):
         return StoreCorrupt(message)
     return StoreUnavailable(message)
 
