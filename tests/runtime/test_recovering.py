@@ -161,12 +161,13 @@ async def test_each_of_two_questions_has_its_own_answer(store_url: str) -> None:
             await app.resume("t", True)
 
 
-async def test_an_answer_that_came_before_its_process_died_is_used(store_url: str) -> None:
+async def test_an_answer_whose_process_died_before_driving_on_is_used(store_url: str) -> None:
     async with two_questions().compile(checkpointer=store_url) as app:
-        run = await app.run({}, thread_id="t")
-        for interrupt in run.interrupts:
-            await app.services.store.runs.answer("t", interrupt.id, "true", None)
-        await app.services.store.runs.take("t", ELSEWHERE, 0.0, by_hand=True)
+        first, second = (await app.run({}, thread_id="t")).interrupts
+        await app.services.store.runs.answer("t", first.id, "true", None)
+        (run,) = await app.recover()
+        assert (run.status, run.interrupts) == ("interrupted", (second,))
+        await app.services.store.runs.answer("t", second.id, "true", None)
         (run,) = await app.recover()
         assert (run.status, run.output.left, run.output.right) == ("done", True, True)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vertebra.runtime.answers import StreamWatch, retry_after_s, usage_of
-from vertebra.runtime.door import request_difference
+from vertebra.runtime.drift import request_difference
 from vertebra.runtime.requests import KEPT_REQUEST_BYTES, identify, identify_effect
 
 URL = "http://127.0.0.1:8000/v1/chat/completions"

@@ -405,6 +405,12 @@ def _answer(tx: Tx, thread: str, interrupt_id: str, answer: str, principal: str 
             "INSERT INTO vertebra_answers (thread, interrupt_id, answer, principal, at) VALUES (?, ?, ?, ?, ?)",
             *(thread, interrupt_id, answer, principal, tx.now()),
         )
+        # From here on it can be recovered: whoever took the answer may die before driving the thread on.
+        tx.execute(
+            "UPDATE vertebra_threads SET status = 'running', updated_at = ? "
+            "WHERE thread = ? AND status = 'interrupted'",
+            *(tx.now(), thread),
+        )
         return True
     if row[0] != answer:
         raise AnswerMismatch(

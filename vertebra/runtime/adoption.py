@@ -17,9 +17,12 @@ from vertebra.nodes.retry import because_of_an_answer
 from vertebra.nodes.visit import Visit, current_visit, kept_before, visit_key
 from vertebra.ports import crash_point
 from vertebra.runtime import events
-from vertebra.runtime.app import LEASE_TTL_S, MAX_RECOVERIES, App, open_services
-from vertebra.runtime.execution import Place, as_node_error
+from vertebra.runtime.app import App
+from vertebra.runtime.compiling import open_services
+from vertebra.runtime.execution import as_node_error
+from vertebra.runtime.place import Place
 from vertebra.runtime.scope import Scope, require_scope
+from vertebra.runtime.services import LEASE_TTL_S, MAX_RECOVERIES
 from vertebra.runtime.siblings import belongs_to_langgraph
 from vertebra.types import VisitRecord
 
@@ -77,9 +80,17 @@ class AdoptedGraph:
 
         A run that stops at a breakpoint is ``interrupted`` without a question: ``resume(thread)`` goes on.
         """
-        types = _types_of(self.builder)
         services, owns = open_services(
-            checkpointer, journal, models, default_model, max_answer_bytes, clock, sender, types
+            checkpointer,
+            journal,
+            _types_of(self.builder),
+            models=models,
+            default_model=default_model,
+            lease_ttl_s=lease_ttl_s,
+            max_recoveries=max_recoveries,
+            max_answer_bytes=max_answer_bytes,
+            clock=clock,
+            sender=sender,
         )
         builder = copy.copy(self.builder)
         builder.nodes = {name: _wrapped(name, spec) for name, spec in self.builder.nodes.items()}
@@ -99,8 +110,6 @@ class AdoptedGraph:
             owns_store=owns,
             graph=compiled,
             definition=None,
-            lease_ttl_s=lease_ttl_s,
-            max_recoveries=max_recoveries,
         )
 
 
@@ -167,7 +176,7 @@ async def _ended(scope: Scope, visit: Visit, started: float, outcome: str, error
 
 def _types_of(builder: Any) -> set[type[Any]]:
     """The types of the builder's schemas, and LangChain's messages, which LangGraph itself deems safe."""
-    from vertebra.graphs.state import collect_types
+    from vertebra.graphs.annotations import collect_types
 
     found: set[type[Any]] = set()
     for schema in builder.schemas:

@@ -2,51 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from vertebra.checkpointers.lease import new_holder
-from vertebra.checkpointers.opening import Store, open_checkpointer
+from vertebra.checkpointers.opening import Store
 from vertebra.checkpointers.runs import Start
-from vertebra.errors import (
-    CrashLoop,
-    GraphChanged,
-    QuestionExpired,
-    ThreadBusy,
-    ThreadCancelled,
-    ThreadError,
-    UsageError,
-    VertebraError,
-)
-from vertebra.graphs.compilation import RESERVED_CHANNELS, build
+from vertebra.errors import ThreadCancelled
 from vertebra.graphs.definition import Definition, Graph
-from vertebra.graphs.shape import difference, fingerprint, shape
-from vertebra.ports import Clock, Sender, SystemClock, crash_point
+from vertebra.graphs.shape import fingerprint, shape
+from vertebra.ports import Clock, Sender, crash_point
 from vertebra.runtime import events
-from vertebra.runtime.answering import accept_answer, due_answers
-from vertebra.runtime.door import Door, DoorParts
+from vertebra.runtime.answering import accept_answer
+from vertebra.runtime.compiling import compile_definition, open_services, state_types
 from vertebra.runtime.driving import Drive
-from vertebra.runtime.execution import NodeRunner
 from vertebra.runtime.langgraph_face import LangGraphFace
+from vertebra.runtime.listening import UNSET, events_of
 from vertebra.runtime.outcome import run_of
+from vertebra.runtime.recovering import recover_runs
 from vertebra.runtime.scope import Listener
-from vertebra.runtime.sending import HttpSender
-from vertebra.runtime.services import AppServices
+from vertebra.runtime.services import LEASE_TTL_S, MAX_RECOVERIES, AppServices
 from vertebra.runtime.session import Heart, patiently
 from vertebra.runtime.steering import sample_afresh, skip_node
-from vertebra.runtime.subgraphs import Subgraph
 from vertebra.runtime.sync_face import SyncFace
-from vertebra.types import Run, ThreadRecord
+from vertebra.runtime.versions import require_same_shape
+from vertebra.types import Run
 
 if TYPE_CHECKING:
     from vertebra.nodes.kinds import NodeSpec
-
-UNSET: Any = object()
-MAX_RECOVERIES = 5
-LEASE_TTL_S = 30.0
 
 
 class App(LangGraphFace, SyncFace):
@@ -65,8 +51,6 @@ class App(LangGraphFace, SyncFace):
         owns_store: bool,
         graph: Any,
         definition: Definition | None,
-        lease_ttl_s: float,
-        max_recoveries: int,
     ) -> None:
         self.name = name
         self.version = version
@@ -78,8 +62,6 @@ class App(LangGraphFace, SyncFace):
         self.heart = Heart(services.store)
         self.active: dict[str, Drive] = {}
         self._owns_store = owns_store
-        self._lease_ttl_s = lease_ttl_s
-        self._max_recoveries = max_recoveries
         self._control: Any = None
 
     @classmethod
@@ -107,7 +89,16 @@ class App(LangGraphFace, SyncFace):
         """
         definition = graph.definition
         services, owns = open_services(
-            checkpointer, journal, models, default_model, max_answer_bytes, clock, sender, state_types(definition)
+            checkpointer,
+            journal,
+            state_types(definition),
+            models=models,
+            default_model=default_model,
+            lease_ttl_s=lease_ttl_s,
+            max_recoveries=max_recoveries,
+            max_answer_bytes=max_answer_bytes,
+            clock=clock,
+            sender=sender,
         )
         compiled = compile_definition(definition).compile(checkpointer=services.store.saver, name=definition.name)
         return cls(
@@ -118,8 +109,6 @@ class App(LangGraphFace, SyncFace):
             owns_store=owns,
             graph=compiled,
             definition=definition,
-            lease_ttl_s=lease_ttl_s,
-            max_recoveries=max_recoveries,
         )
 
     async def run(
@@ -142,7 +131,7 @@ class App(LangGraphFace, SyncFace):
         thread = thread_id or uuid.uuid4().hex
         known = await self.services.store.runs.get(thread)
         if known is not None and known.status in ("running", "failed", "interrupted"):
-            self._require_same_shape(known)
+            require_same_shape(self, known)
         values = self.read_input(input, fresh=known is None)
         start = Start(
             run_id=uuid.uuid4().hex,
@@ -154,12 +143,12 @@ class App(LangGraphFace, SyncFace):
             principal=principal_id(principal),
         )
         record, lease = await patiently(
-            lambda: self.services.store.runs.begin(thread, start, new_holder(), self._lease_ttl_s),
+            lambda: self.services.store.runs.begin(thread, start, new_holder(), self.services.lease_ttl_s),
             self.services.clock,
             wait_s,
         )
         drive = Drive(self, record, lease, principal=principal, listener=on_event, given=values)
-        return await self._driven(drive)
+        return await drive.to_run()
 
     async def resume(
         self,
@@ -184,7 +173,7 @@ class App(LangGraphFace, SyncFace):
         """
         store = self.services.store
         record = await store.runs.require(thread_id)
-        self._require_same_shape(record)
+        require_same_shape(self, record)
         if answer is not UNSET:
             is_new = await accept_answer(self, record, answer, interrupt_id, principal_id(principal))
             crash_point("answer.recorded")
@@ -200,7 +189,7 @@ class App(LangGraphFace, SyncFace):
                 return standing
         before = record.status
         record, lease = await patiently(
-            lambda: store.runs.take(thread_id, new_holder(), self._lease_ttl_s, by_hand=True),
+            lambda: store.runs.take(thread_id, new_holder(), self.services.lease_ttl_s, by_hand=True),
             self.services.clock,
             wait_s,
         )
@@ -210,7 +199,7 @@ class App(LangGraphFace, SyncFace):
             await drive.prepared(skip_node(self, record, skip, update, principal_id(principal)))
         if fresh is not None:
             await drive.prepared(sample_afresh(self, record, fresh, principal_id(principal)))
-        return await self._driven(drive)
+        return await drive.to_run()
 
     async def recover(
         self, thread_id: str | None = None, *, at_once: int = 8, on_event: Listener | None = None
@@ -221,59 +210,7 @@ class App(LangGraphFace, SyncFace):
         with ``CrashLoop``; one that another process takes first is left out. With ``thread_id`` only
         that one, if it needs it. Raises ``ThreadNotFound``, ``GraphChanged`` for it.
         """
-        store = self.services.store
-        limit = asyncio.Semaphore(at_once)
-        if thread_id is not None:
-            self._require_same_shape(await store.runs.require(thread_id))
-        wanted = [t for t in await store.runs.recoverable(self.name) if thread_id in (None, t)]
-        due = await due_answers(self, thread_id)
-
-        async def one(thread: str) -> Run | None:
-            async with limit:
-                return await self._recovered(thread, on_event)
-
-        async def asked(thread: str, interrupt: str, default: Any) -> Run | None:
-            async with limit:
-                return await self._expired(thread, interrupt, default, on_event)
-
-        jobs = [one(thread) for thread in wanted] + [asked(*item) for item in due]
-        return [run for run in await asyncio.gather(*jobs) if run is not None]
-
-    async def _recovered(self, thread: str, on_event: Listener | None) -> Run | None:
-        store = self.services.store
-        record = await store.runs.require(thread)
-        try:
-            self._require_same_shape(record)
-            newest = await store.saver.aget_tuple({"configurable": {"thread_id": thread}})
-            record, lease = await store.runs.take(
-                thread,
-                new_holder(),
-                self._lease_ttl_s,
-                max_recoveries=self._max_recoveries,
-                progress=newest.checkpoint["id"] if newest is not None else None,
-            )
-        except ThreadBusy:
-            return None
-        except CrashLoop as error:
-            await store.runs.set_aside(thread, error.to_json())
-            return await run_of(self, await store.runs.require(thread), error)
-        except VertebraError as error:
-            return await run_of(self, record, error)
-        return await self._driven(Drive(self, record, lease, principal=None, listener=on_event, given=None))
-
-    async def _expired(self, thread: str, interrupt: str, default: Any, on_event: Listener | None) -> Run | None:
-        store = self.services.store
-        record = await store.runs.require(thread)
-        await store.runs.clear_timer(thread, f"deadline:{interrupt}")
-        if record.status != "interrupted":
-            return None
-        if default is None:
-            error = QuestionExpired(f"The deadline of interrupt {interrupt!r} has passed.", thread=thread)
-            return await run_of(self, record, error)
-        try:
-            return await self.resume(thread, default, interrupt_id=interrupt, on_event=on_event)
-        except ThreadError:
-            return None  # answered in the meantime
+        return await recover_runs(self, thread_id, at_once, on_event)
 
     async def cancel(self, thread_id: str) -> bool:
         """Cancel a thread. True if it is cancelled now, False if its process has been asked to stop."""
@@ -291,32 +228,9 @@ class App(LangGraphFace, SyncFace):
         The last one is ``RunEnded``. Leaving the loop early stops the drive at its last durable
         edge; the thread can be recovered.
         """
-        queue: asyncio.Queue[events.Event | None] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
-
-        def listen(event: events.Event) -> None:
-            loop.call_soon_threadsafe(queue.put_nowait, event)
-
-        async def work() -> Run:
-            try:
-                if input is UNSET:
-                    if thread_id is None:
-                        raise UsageError("events() needs an input or a thread_id.", remedy="pass one of them.")
-                    return await self.resume(thread_id, on_event=listen, **options)
-                return await self.run(input, thread_id=thread_id, on_event=listen, **options)
-            finally:
-                loop.call_soon_threadsafe(queue.put_nowait, None)
-
-        task = asyncio.create_task(work())
-        try:
-            while (event := await queue.get()) is not None:
+        async with aclosing(events_of(self, input, thread_id, options)) as found:
+            async for event in found:
                 yield event
-            run = await task
-            yield events.RunEnded(run.thread_id, run)
-        finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
 
     async def status(self, thread_id: str) -> Run:
         """How a thread stands, without driving it. Raises ``ThreadNotFound``."""
@@ -341,21 +255,6 @@ class App(LangGraphFace, SyncFace):
 
             self._control = RunControl()
         return self._control
-
-    async def _driven(self, drive: Drive) -> Run:
-        _, error = await drive.to_next_stop()
-        return await run_of(self, await self.services.store.runs.require(drive.record.thread), error)
-
-    def _require_same_shape(self, record: ThreadRecord) -> None:
-        if record.fingerprint == self.fingerprint or record.status in ("done", "cancelled"):
-            return
-        lines = difference(record.shape, self.shape)
-        raise GraphChanged(
-            f"Thread {record.thread!r} was started by graph {record.graph!r} version {record.version!r}, "
-            "which has changed since:\n" + "\n".join(f"  {line}" for line in lines) + "\n",
-            thread=record.thread,
-            graph=self.name,
-        )
 
     def read_input(self, given: Any, *, fresh: bool) -> dict[str, Any]:
         """Channel values from what the caller passed."""
@@ -418,43 +317,6 @@ class App(LangGraphFace, SyncFace):
         return f"<App {self.name!r} version {self.version!r} on {self.services.store.url}>"
 
 
-def compile_definition(definition: Definition) -> Any:
-    """The LangGraph builder for a definition and, compiled within it, its subgraphs."""
-    inner = {
-        name: Subgraph(graph.definition, compile_definition(graph.definition).compile(name=name))
-        for name, graph in definition.subgraphs.items()
-    }
-    runner = NodeRunner(definition, inner)
-    return build(definition, lambda _, name: runner.wrap(name))
-
-
-def open_services(
-    checkpointer: Any,
-    journal: str | None,
-    models: Mapping[str, str] | None,
-    default_model: str | None,
-    max_answer_bytes: int,
-    clock: Clock | None,
-    sender: Sender | None,
-    types: set[type[Any]],
-) -> tuple[AppServices, bool]:
-    """What an app stands on, and whether it has opened the store itself."""
-    store = open_checkpointer(checkpointer, journal=journal)
-    store.allow(types)
-    clock = clock or SystemClock()
-    parts = DoorParts(store.journal, sender or HttpSender(), clock, max_answer_bytes=max_answer_bytes)
-    services = AppServices(store, Door(parts), clock, dict(models or {}), default_model)
-    return services, store is not checkpointer
-
-
-def state_types(definition: Definition) -> set[type[Any]]:
-    """The types that checkpoints of this graph and its subgraphs may hold."""
-    found = definition.schema.types()
-    for graph in definition.subgraphs.values():
-        found |= state_types(graph.definition)
-    return found
-
-
 def _find_spec(definition: Definition, node: str) -> NodeSpec | None:
     if node in definition.nodes:
         return definition.nodes[node]
@@ -472,4 +334,4 @@ def principal_id(principal: Any) -> str | None:
     return str(getattr(principal, "id", principal))
 
 
-__all__ = ["RESERVED_CHANNELS", "UNSET", "App"]
+__all__ = ["UNSET", "App"]

@@ -15,12 +15,12 @@ from vertebra.ports import crash_point
 from vertebra.runtime import events
 from vertebra.runtime.execution import as_node_error
 from vertebra.runtime.interrupts import MARK
-from vertebra.runtime.outcome import pending_interrupts
+from vertebra.runtime.outcome import pending_interrupts, run_of
 from vertebra.runtime.scope import Listener, Scope, current_scope
 from vertebra.runtime.session import Hold, holding
 from vertebra.runtime.snapshots import snapshot_of
 from vertebra.runtime.steering import stand_ins
-from vertebra.types import RunStatus, ThreadRecord
+from vertebra.types import Run, RunStatus, ThreadRecord
 
 if TYPE_CHECKING:
     from vertebra.runtime.app import App
@@ -59,6 +59,11 @@ class Drive:
             "metadata": {RUN_KEY: self.record.run_id},
             "recursion_limit": RECURSION_LIMIT,
         }
+
+    async def to_run(self) -> Run:
+        """Drive on as ``to_next_stop``, and tell how the run stands then."""
+        _, error = await self.to_next_stop()
+        return await run_of(self.app, await self.app.services.store.runs.require(self.record.thread), error)
 
     async def to_next_stop(self) -> tuple[RunStatus, VertebraError | None]:
         """Drive on until the run ends or waits, record how it stands, and let the thread go.

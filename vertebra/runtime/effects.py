@@ -12,7 +12,8 @@ from vertebra.errors import UsageError
 from vertebra.nodes.kinds import Node
 from vertebra.nodes.visit import Visit
 from vertebra.ports import crash_point
-from vertebra.runtime.door import Call, Door
+from vertebra.runtime.call import Call
+from vertebra.runtime.door import Door
 from vertebra.runtime.requests import identify_effect
 from vertebra.types import RecordedAnswer
 
@@ -37,7 +38,7 @@ async def once(
 ) -> Any:
     """The outcome of an effect: recorded, found out by ``check``, or done now."""
     identity = identify_effect(name, jsonable(args, f"The arguments of effect {name!r}"))
-    async with Call(door, visit, identity) as call:
+    async with Call(door.parts, visit, identity) as call:
         recorded = await call.begin("effect")
         if recorded is not None:
             return json.loads(recorded.body)

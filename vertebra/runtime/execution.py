@@ -1,185 +1,28 @@
-"""The execution of one node: input, body, retries, validation, route. The wrapper that LangGraph calls."""
+"""The execution of one node: input, body, retries, fallback, validated update."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from vertebra.errors import InvalidInput, InvalidUpdate, NodeFailed, ProviderRefused, VertebraError
-from vertebra.graphs.checks import fields_of_type
-from vertebra.graphs.compilation import ENTRY, INDEX, ITEM, LOOPS
-from vertebra.graphs.definition import Definition
-from vertebra.graphs.routing import Routing
-from vertebra.graphs.state import summary
-from vertebra.nodes.kinds import NodeSpec
+from vertebra.errors import NodeFailed, ProviderRefused, VertebraError
+from vertebra.nodes.kinds import NodeSpec, spec_of
 from vertebra.nodes.question import Question
 from vertebra.nodes.retry import Verdict, typed_cause
-from vertebra.nodes.visit import Visit, current_visit, kept_before, visit_key
+from vertebra.nodes.visit import Visit, current_visit, kept_before
 from vertebra.ports import crash_point
 from vertebra.runtime import effects, events
 from vertebra.runtime.calling import invoke, within
 from vertebra.runtime.interrupts import answer_of, ask
-from vertebra.runtime.scope import Scope, require_scope, send_index
-from vertebra.runtime.siblings import Superstep, belongs_to_langgraph
-from vertebra.types import VisitRecord
+from vertebra.runtime.place import Place
+from vertebra.runtime.scope import Scope
+from vertebra.runtime.siblings import belongs_to_langgraph
+
+if TYPE_CHECKING:
+    from vertebra.runtime.node_runner import NodeRunner
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where in a run a node is being executed, from LangGraph's config."""
-
-    node: str
-    step: int
-    namespace: str
-    index: int | None
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any], node: str) -> Place:
-        metadata = config["metadata"]
-        return cls(
-            node,
-            int(metadata["langgraph_step"]),
-            str(metadata.get("langgraph_checkpoint_ns", "")),
-            send_index(metadata.get("langgraph_path")),
-        )
-
-    @property
-    def loop(self) -> str:
-        """The checkpoint namespace of the LangGraph loop that runs the node."""
-        return self.namespace.rpartition("|")[0]
-
-    @property
-    def superstep(self) -> Superstep:
-        return self.loop, self.step
-
-    @property
-    def task_id(self) -> str:
-        return self.namespace.rpartition("|")[2].rpartition(":")[2]
-
-
-class NodeRunner:
-    """Executes the nodes of one definition."""
-
-    def __init__(self, definition: Definition, inner: Mapping[str, Any]) -> None:
-        self._definition = definition
-        self.schema = definition.schema
-        self._routing = Routing(definition)
-        self._inner = inner
-        self._workers = {fan.worker for fan in definition.fan_outs}
-
-    def wrap(self, name: str) -> Callable[..., Any]:
-        """The async function that LangGraph runs as node ``name``."""
-        if name == ENTRY:
-            return self._entry
-
-        async def run_node(state: Any, config: Any) -> Any:
-            place = Place.of(config, name)
-            async with require_scope().siblings.one_of(place.superstep):
-                return await self.execute(self._definition.nodes[name], place, state, config)
-
-        from langchain_core.runnables import RunnableConfig
-
-        run_node.__name__ = name
-        # LangGraph hands the config to a parameter of this very type; the import must stay late.
-        run_node.__annotations__["config"] = RunnableConfig
-        return run_node
-
-    async def _entry(self, state: Any) -> dict[str, Any]:
-        """Stands after START where its edges are conditional; LangGraph would drop a failing router there."""
-        scope = require_scope()
-        values = self._values(state)
-        return self._routing.routes("__start__", values, state.get(LOOPS) or {}, scope.run_id)
-
-    def _values(self, state: Any) -> dict[str, Any]:
-        return {name: state[name] for name in self.schema.fields if name in state}
-
-    async def execute(self, spec: NodeSpec, place: Place, state: Any, config: Any) -> dict[str, Any]:
-        """Run the node at this place until it has a valid update, or raise a located ``VertebraError``."""
-        scope = require_scope()
-        outer = current_visit.get()
-        index = state.get(INDEX, place.index) if spec.name in self._workers else None
-        key = visit_key(outer.key if outer else None, spec.name, place.step, index, scope.branch)
-        started = scope.services.clock.now().timestamp()
-        execution = _Execution(self, scope, spec, place, key, state, config)
-        outcome, failure = "failed", None
-        try:
-            if outer is None and (spec.name, place.step) in scope.stand_ins:
-                update = self.update_of(spec, scope.stand_ins[spec.name, place.step], state, scope.run_id)
-                outcome = "skipped"
-            else:
-                update = await execution.run()
-                outcome = "done"
-            plain = [name for name in update if name in self.schema.fields and not self.schema.fields[name].reducer]
-            scope.claims.take(place.superstep, place.task_id, spec.name, plain)
-        except VertebraError as error:
-            outcome = "failed"
-            failure = error.located(graph=self._definition.name, thread=scope.thread, node=spec.name, step=place.step)
-            raise
-        except asyncio.CancelledError:
-            outcome = "cancelled"
-            raise
-        except BaseException:
-            outcome = "interrupted"
-            raise
-        finally:
-            ended = scope.services.clock.now().timestamp()
-            if outcome in ("done", "failed", "skipped"):
-                await scope.services.store.journal.visit_ended(
-                    scope.thread,
-                    VisitRecord(
-                        *(key, spec.name, place.step, scope.run_id, outcome, execution.attempt, started, ended),
-                        error=failure.to_json() if failure else None,
-                    ),
-                )
-            execution.report(outcome, failure, ended - started)
-        scope.returned.append(spec.name)
-        crash_point("node.returned")
-        scope.services.store.saver.expect(scope.thread, place.loop, place.task_id)
-        return update
-
-    def update_of(self, spec: NodeSpec, result: Any, state: Any, run_id: str) -> dict[str, Any]:
-        """Validate what a body returned and add the route. Raises ``InvalidUpdate``, ``RouterFailed`` ..."""
-        if type(result).__name__ == "Command" and type(result).__module__.startswith("langgraph."):
-            raise InvalidUpdate(
-                f"Node {spec.name!r} returned a Command, but the edges of a Vertebra graph are declared.",
-                remedy="return the update, and declare where to go with add_conditional_edges.",
-                node=spec.name,
-            )
-        values = {} if spec.name in self._workers else self._values(state)
-        update = self.schema.validate_update(result, values, node=spec.name)
-        if not self._routing.has_choices(spec.name):
-            return update
-        after = self.schema.apply(values, update)
-        return {**update, **self._routing.routes(spec.name, after, state.get(LOOPS) or {}, run_id)}
-
-    def input_of(self, spec: NodeSpec, state: Any) -> Any:
-        """What the body receives: the item of a fan-out, or the state."""
-        if spec.name in self._workers:
-            return state[ITEM]
-        try:
-            return self.schema.hydrate(self._values(state))
-        except ValidationError as error:
-            raise InvalidInput(
-                f"The state does not fit {self.schema.declared.__name__} before node {spec.name!r}: {summary(error)}.",
-                remedy="give the missing fields in the input, or defaults in the state.",
-            ) from error
-
-    def spec(self, name: str) -> NodeSpec:
-        return self._definition.nodes[name]
-
-    def inner(self, name: str) -> Any:
-        return self._inner[name]
-
-    def answer_field(self, spec: NodeSpec) -> str:
-        return spec.into or fields_of_type(self._definition, spec)[0]
-
-
-class _Execution:
+class Execution:
     """One node at one place, over all its attempts in this process."""
 
     def __init__(
@@ -246,8 +89,6 @@ class _Execution:
             return await invoke(self._scope, spec, visit, (given,), config=self._config, idempotency_key=key, **about)
 
         async def check(key: str) -> Any:
-            from vertebra.nodes.kinds import spec_of
-
             assert spec.check is not None
             return await invoke(
                 self._scope, spec_of(spec.check, "effect"), visit, (given,), idempotency_key=key, **about

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from vertebra.errors import AnswerTooLarge, CallError, ProviderUnreachable, StreamTruncated
 from vertebra.ports import crash_point
-from vertebra.runtime.answers import StreamWatch
+from vertebra.runtime.answers import StreamWatch, kept_headers
 from vertebra.types import RecordedAnswer
 
 if TYPE_CHECKING:
     from vertebra.ports import Reply
-    from vertebra.runtime.door import Call
+    from vertebra.runtime.call import Call
 
 
 class RecordedStream:
@@ -79,8 +79,6 @@ class RecordedStream:
     async def _record(self) -> None:
         assert self._call is not None
         assert self._reply is not None
-        from vertebra.runtime.door import kept_headers
-
         self._settled = True
         answer = RecordedAnswer(
             self._reply.status,

@@ -14,6 +14,8 @@ from vertebra.ports import Clock
 from vertebra.runtime.door import Door
 
 NODE_THREADS = 32
+MAX_RECOVERIES = 5
+LEASE_TTL_S = 30.0
 
 
 @dataclass
@@ -25,6 +27,8 @@ class AppServices:
     clock: Clock
     models: Mapping[str, str]
     default_model: str | None
+    lease_ttl_s: float = LEASE_TTL_S
+    max_recoveries: int = MAX_RECOVERIES
     _executor: ThreadPoolExecutor | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

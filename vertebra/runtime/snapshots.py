@@ -21,6 +21,6 @@ async def snapshot_of(graph: Any, config: Any, *, subgraphs: bool = False) -> An
         return await graph.aget_state(latest.config, subgraphs=subgraphs)
 
 
-def thread_config(thread: str) -> dict[str, Any]:
+def thread_config(thread: str) -> Any:
     """LangGraph's config that means the latest checkpoint of a thread."""
     return {"configurable": {"thread_id": thread}}

@@ -12,6 +12,7 @@ from vertebra.checkpointers.lease import new_holder
 from vertebra.checkpointers.runs import Start
 from vertebra.errors import ThreadNotFinished
 from vertebra.runtime.driving import RECURSION_LIMIT, RUN_KEY, Drive
+from vertebra.runtime.versions import require_same_shape
 
 if TYPE_CHECKING:
     from vertebra.runtime.app import App
@@ -65,16 +66,16 @@ async def _begin(app: App, thread: str, input: Any) -> Drive:
     known = await runs.get(thread)
     if input is None or _is_command(input):
         record = await runs.require(thread)
-        app._require_same_shape(record)
+        require_same_shape(app, record)
         if _is_command(input):
             await _record_answers(app, thread, input)
-        record, lease = await runs.take(thread, new_holder(), app._lease_ttl_s, by_hand=True)
+        record, lease = await runs.take(thread, new_holder(), app.services.lease_ttl_s, by_hand=True)
         return Drive(app, record, lease, principal=None, listener=None, given=None)
     if known is not None and known.status in ("running", "interrupted", "failed"):
         raise ThreadNotFinished(f"Thread {thread!r} is {known.status}; new input would lose its place.", thread=thread)
     values = app.read_input(input, fresh=known is None)
     start = Start(uuid.uuid4().hex, app.name, app.version, app.fingerprint, app.shape, app.pack(values), None)
-    record, lease = await runs.begin(thread, start, new_holder(), app._lease_ttl_s)
+    record, lease = await runs.begin(thread, start, new_holder(), app.services.lease_ttl_s)
     return Drive(app, record, lease, principal=None, listener=None, given=values)
 
 

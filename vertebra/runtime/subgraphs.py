@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from vertebra.graphs.definition import Definition
 
 if TYPE_CHECKING:
-    from vertebra.runtime.execution import NodeRunner
+    from vertebra.runtime.node_runner import NodeRunner
 
 
 class Subgraph:

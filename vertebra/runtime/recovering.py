@@ -1,0 +1,79 @@
+"""Driving on what nobody drives: runs whose process has died, questions whose deadline has passed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from vertebra.checkpointers.lease import new_holder
+from vertebra.errors import CrashLoop, QuestionExpired, ThreadBusy, ThreadError, VertebraError
+from vertebra.runtime.answering import due_answers
+from vertebra.runtime.driving import Drive
+from vertebra.runtime.outcome import run_of
+from vertebra.runtime.scope import Listener
+from vertebra.runtime.snapshots import thread_config
+from vertebra.runtime.versions import require_same_shape
+from vertebra.types import Run
+
+if TYPE_CHECKING:
+    from vertebra.runtime.app import App
+
+
+async def recover_runs(app: App, thread_id: str | None, at_once: int, on_event: Listener | None) -> list[Run]:
+    """What ``App.recover`` does."""
+    store = app.services.store
+    limit = asyncio.Semaphore(at_once)
+    if thread_id is not None:
+        require_same_shape(app, await store.runs.require(thread_id))
+    wanted = [t for t in await store.runs.recoverable(app.name) if thread_id in (None, t)]
+    due = await due_answers(app, thread_id)
+
+    async def one(thread: str) -> Run | None:
+        async with limit:
+            return await _recovered(app, thread, on_event)
+
+    async def asked(thread: str, interrupt: str, default: Any) -> Run | None:
+        async with limit:
+            return await _expired(app, thread, interrupt, default, on_event)
+
+    jobs = [one(thread) for thread in wanted] + [asked(*item) for item in due]
+    return [run for run in await asyncio.gather(*jobs) if run is not None]
+
+
+async def _recovered(app: App, thread: str, on_event: Listener | None) -> Run | None:
+    store = app.services.store
+    record = await store.runs.require(thread)
+    try:
+        require_same_shape(app, record)
+        newest = await store.saver.aget_tuple(thread_config(thread))
+        record, lease = await store.runs.take(
+            thread,
+            new_holder(),
+            app.services.lease_ttl_s,
+            max_recoveries=app.services.max_recoveries,
+            progress=newest.checkpoint["id"] if newest is not None else None,
+        )
+    except ThreadBusy:
+        return None
+    except CrashLoop as error:
+        await store.runs.set_aside(thread, error.to_json())
+        return await run_of(app, await store.runs.require(thread), error)
+    except VertebraError as error:
+        return await run_of(app, record, error)
+    return await Drive(app, record, lease, principal=None, listener=on_event, given=None).to_run()
+
+
+async def _expired(app: App, thread: str, interrupt: str, default: Any, on_event: Listener | None) -> Run | None:
+    store = app.services.store
+    record = await store.runs.require(thread)
+    if record.status != "interrupted" or default is None:
+        await store.runs.clear_timer(thread, f"deadline:{interrupt}")
+    if record.status != "interrupted":
+        return None
+    if default is None:
+        error = QuestionExpired(f"The deadline of interrupt {interrupt!r} has passed.", thread=thread)
+        return await run_of(app, record, error)
+    try:
+        return await app.resume(thread, default, interrupt_id=interrupt, on_event=on_event)
+    except ThreadError:
+        return None  # answered in the meantime
