@@ -25,8 +25,8 @@ def at_points(points: Sequence[str], passed: Mapping[str, int], count: int) -> I
         yield AtPoint(point, next(turns[point]), next(hows[point]))
 
 
-def at_instants(seconds: float, seed: str, count: int) -> Iterator[Crash]:
-    """``count`` kills at instants drawn evenly over a run's duration."""
+def at_instants(seed: str, count: int) -> Iterator[Crash]:
+    """``count`` kills at instants drawn evenly over a run's duration, whatever that is when their turn comes."""
     random = Random(seed)
     for number in range(count):
-        yield AtInstant(random.uniform(0.0, seconds), HOWS[number % 2])
+        yield AtInstant(random.uniform(0.0, 1.0), HOWS[number % 2])

@@ -45,10 +45,11 @@ class AtPoint:
 
 @dataclass(frozen=True)
 class AtInstant:
-    """Die so many seconds after the job said that it is ready."""
+    """Die when this share of a run's duration has gone by since the job said that it is ready."""
 
-    after_s: float
+    share: float
     how: How
+    run_s: float = 0.0
 
     point = "instant"
 
@@ -170,7 +171,7 @@ def _do(request: dict[str, Any], sending: int) -> None:
             if crash["kind"] == "AtPoint":
                 stack.enter_context(crash_at(crash["point"], nth=crash["nth"], how=crash["how"]))
             elif crash["kind"] == "AtInstant" and crash["how"] == "exit":
-                timer = threading.Timer(crash["after_s"], die, ["exit"])
+                timer = threading.Timer(crash["share"] * crash["run_s"], die, ["exit"])
                 timer.daemon = True
                 timer.start()
 
@@ -195,7 +196,7 @@ def _watched(pid: int, receiving: int, crash: dict[str, Any] | None) -> dict[str
         if not is_ready and heard.startswith(b"ready\n"):
             is_ready, begun = True, time.monotonic()
             if crash is not None and crash["kind"] == "AtInstant" and crash["how"] == "kill":
-                kill_at, is_planned = begun + crash["after_s"], True
+                kill_at, is_planned = begun + crash["share"] * crash["run_s"], True
         if not data:
             break
     os.close(receiving)

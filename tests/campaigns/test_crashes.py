@@ -37,7 +37,7 @@ def test_killed_at_a_crash_point(field: tuple[Killer, Unkilled], point: str) -> 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_killed_at_random_instants(field: tuple[Killer, Unkilled], chunk: int) -> None:
     killer, unkilled = field
-    for crash in at_instants(unkilled.seconds, f"instants {chunk}", INSTANTS):
+    for crash in at_instants(f"instants {chunk}", INSTANTS):
         killer.kill(unkilled, crash)
 
 

@@ -1,4 +1,7 @@
-"""The schedule campaign: under no order of tasks, and stopped anywhere, does a call get the answer of another."""
+"""The schedule campaign: under no order of tasks, and stopped anywhere, does a call get the answer of another.
+
+The first of the thousand schedules that ``make campaign`` plays.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import pytest
 
 from tests.campaigns.schedules import Schedules
 
-SCHEDULES, CHUNKS = 1000, 10
+SCHEDULES, CHUNKS = 200, 4
 
 
 @pytest.fixture(scope="session")
