@@ -28,8 +28,8 @@ CLI = (ROOT / "docs" / "reference" / "cli.md").read_text()
 
 INTERNAL = {
     "App": {
-        *("active", "control", "definition", "edge_is_durable", "heart", "output_of", "pack", "public_channels"),
-        *("read_input", "read_stored_input", "services", "shape", "spec_of", "store_input", "unpack"),
+        *("active", "control", "definition", "heart", "output_of", "pack", "public_channels"),
+        *("read_input", "require_open", "services", "shape", "spec_of", "unpack"),
     },
     "Graph": {"definition"},
 }

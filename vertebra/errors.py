@@ -42,6 +42,7 @@
     │   ├── StoreUnavailable          cannot be opened, reached, locked or written
     │   ├── StoreTooNew               written by a later release of Vertebra
     │   └── StoreCorrupt              does not hold what it should
+    ├── AppDraining                   the app was told to drain: it drives nothing any more
     ├── MissingExtra                  an optional dependency is not installed
     └── UsageError                    the API was used in a way that cannot work
 """
@@ -297,7 +298,7 @@ class InterruptAmbiguous(AnswerError):
 
 class QuestionExpired(AnswerError):
     code = "question_expired"
-    default_remedy = "resume the thread with an answer, or give the question a default."
+    default_remedy = "answer it late with resume(), or skip its node; give the question a default= for the next time."
 
 
 class StoreError(VertebraError):
@@ -322,6 +323,11 @@ class StoreTooNew(StoreError):
 class StoreCorrupt(StoreError):
     code = "store_corrupt"
     default_remedy = "restore the database from a backup; nothing was changed."
+
+
+class AppDraining(VertebraError):
+    code = "app_draining"
+    default_remedy = "send it to another process, which can recover the threads of this one; or compile a new app."
 
 
 class MissingExtra(VertebraError):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import uuid
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypedDict
 
 import pytest
 from langchain_core.runnables import RunnableConfig
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from vertebra import END, START, Append, Context, Graph, Retry, effect, llm, transition
 from vertebra.runtime import events
@@ -211,3 +212,174 @@ async def test_states_of_other_kinds_and_subgraphs_within_them(store_url: str, s
         assert read(run.output, "words") == ["given", "outer", "inner after 2"]
         assert read(run.output, "count") == 7
         assert type(run.output) is (dict if state is Words else Tally)
+
+
+async def test_a_fallback_has_retries_and_a_fallback_of_its_own(store_url: str) -> None:
+    executed: list[str] = []
+
+    @transition
+    def last(state: State, ctx: Context) -> dict[str, object]:
+        executed.append("last")
+        return {"log": [f"after {type(ctx.error).__name__}"]}
+
+    @effect(retry=Retry(attempts=2, wait_initial_s=0.01, jitter_s=0, on=(OSError,)), fallback=last)
+    def second(state: State, ctx: Context) -> dict[str, object]:
+        executed.append(f"second {ctx.attempt} after {type(ctx.error).__name__}")
+        raise OSError("again")
+
+    @effect(fallback=second)
+    def first(state: State) -> dict[str, object]:
+        executed.append("first")
+        raise ValueError("no")
+
+    g = line(first)
+    for node in (second, last):
+        g.add_node(node)
+        g.add_edge(node, END)
+    async with g.compile(checkpointer=store_url) as app:
+        run = await app.run({})
+        assert run.status == "done", run.error
+        assert run.output.log == ["after OSError"]
+        assert executed == ["first", "second 1 after ValueError", "second 2 after ValueError", "last"]
+
+
+async def test_fallbacks_in_a_ring_end() -> None:
+    @effect
+    def one(state: State) -> dict[str, object]:
+        raise ValueError("one")
+
+    @effect(fallback=one)
+    def two(state: State) -> dict[str, object]:
+        raise ValueError("two")
+
+    g = Graph(State, name="ring")
+    g.add_node(one, fallback=two)
+    g.add_node(two)
+    g.add_edge(START, one)
+    g.add_edge(one, END)
+    g.add_edge(two, END)
+    async with g.compile() as app:
+        run = await app.run({})
+        assert run.error is not None
+        assert "two" in run.error.message
+
+
+async def test_a_worker_that_changes_its_item_is_given_it_anew() -> None:
+    class Item(BaseModel):
+        parts: list[int] = []
+
+    class Batch(BaseModel):
+        items: list[Item] = []
+        sizes: Append[int] = []
+
+    @effect(retry=Retry(attempts=2, wait_initial_s=0, jitter_s=0))
+    def work(item: Item, ctx: Context) -> dict[str, object]:
+        item.parts.append(1)
+        if ctx.attempt == 1:
+            raise ConnectionError("again")
+        return {"sizes": [len(item.parts)]}
+
+    g = Graph(Batch, name="batch")
+    g.fan_out(START, work, over="items")
+    g.add_edge(work, END)
+    async with g.compile() as app:
+        assert (await app.run({"items": [Item(), Item()]})).output.sizes == [1, 1]
+
+
+class Defaults(BaseModel):
+    tag: uuid.UUID = Field(default_factory=uuid.uuid4)
+    notes: Append[str] = ["default"]
+    seen: Append[str] = []
+
+
+async def test_a_default_is_made_once_and_is_what_a_reducer_begins_with(store_url: str) -> None:
+    @transition
+    def look(state: Defaults) -> dict[str, object]:
+        return {"seen": [str(state.tag)], "notes": ["more"]}
+
+    @transition
+    def again(state: Defaults) -> dict[str, object]:
+        return {"seen": [str(state.tag)]}
+
+    async with line(look, again, state=Defaults).compile(checkpointer=store_url) as app:
+        run = await app.run({}, thread_id="t")
+        assert run.output.notes == ["default", "more"]
+        assert run.output.seen == [str(run.output.tag)] * 2
+        turn = await app.run({"notes": ["given"]}, thread_id="t")
+        assert turn.output.notes == ["default", "more", "given", "more"]
+        assert turn.output.tag == run.output.tag
+        assert (await app.run({"notes": ["given"]}, thread_id="u")).output.notes == ["given", "more"]
+
+
+async def test_the_same_input_delivered_twice_is_one_run(durable_url: str) -> None:
+    broken = [True]
+
+    @transition
+    def look(state: Defaults) -> dict[str, object]:
+        if broken:
+            raise RuntimeError("died")
+        return {"seen": [str(state.tag)]}
+
+    async with line(look, state=Defaults).compile(checkpointer=durable_url) as app:
+        assert (await app.run({}, thread_id="t")).status == "failed"
+        broken.clear()
+        assert (await app.run({}, thread_id="t")).status == "done"
+
+
+async def test_a_subgraph_begins_with_its_own_defaults(store_url: str) -> None:
+    class Inner(BaseModel):
+        n: int = 0
+        notes: Append[str] = ["inner default"]
+
+    @transition
+    def count(state: Inner) -> dict[str, object]:
+        return {"n": len(state.notes)}
+
+    inner = Graph(Inner, name="inner")
+    inner.add_edge(START, count)
+    inner.add_edge(count, END)
+    async with line(inner).compile(checkpointer=store_url) as app:
+        assert (await app.run({})).output.n == 1
+
+
+@dataclass(slots=True)
+class Slotted:
+    n: int = 0
+
+
+async def test_a_slotted_state_is_passed_into_a_subgraph() -> None:
+    @transition
+    def double(state: Slotted) -> dict[str, object]:
+        return {"n": state.n * 2}
+
+    inner = Graph(Slotted, name="inner")
+    inner.add_edge(START, double)
+    inner.add_edge(double, END)
+    async with line(inner, state=Slotted).compile() as app:
+        assert (await app.run({"n": 4})).output == Slotted(8)
+
+
+async def test_what_a_provider_says_is_told_without_keys(
+    scripted_model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "my-own-secret")
+    scripted_model.on("hello").fail(404)
+
+    @llm(retry=Retry(attempts=1))
+    async def ask(state: State, ctx: Context) -> dict[str, object]:
+        await ctx.client.chat.completions.create(model="m", messages=[{"role": "user", "content": "hello"}])
+        return {}
+
+    @llm(retry=Retry(attempts=1))
+    async def leak(state: State) -> dict[str, object]:
+        raise ValueError("refused my-own-secret, sk-proj-abcdef123 and Bearer eyJhbGciOi.x")
+
+    async with line(ask).compile() as app:
+        run = await app.run({})
+        assert run.error is not None
+        assert "answered 404" in run.error.message
+        assert "scripted failure 404" in run.error.message
+    async with line(leak).compile() as app:
+        run = await app.run({})
+        assert run.error is not None
+        assert "refused [key], [key] and Bearer [key]" in run.error.message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import time
 from typing import Any
 
 import pytest
@@ -25,7 +26,16 @@ from vertebra import (
 )
 from vertebra.checkpointers.lease import Holder
 from vertebra.checkpointers.runs import Start
-from vertebra.errors import InterruptAmbiguous, InterruptUnknown, LeaseLost, StoreError, ThreadBusy, ThreadCancelled
+from vertebra.errors import (
+    AppDraining,
+    InterruptAmbiguous,
+    InterruptUnknown,
+    LeaseLost,
+    StoreError,
+    ThreadBusy,
+    ThreadCancelled,
+    UsageError,
+)
 from vertebra.runtime.app import App
 from vertebra.runtime.outcome import stored_error
 
@@ -205,13 +215,18 @@ def deadline(default: bool | None) -> Graph:
     return line(ask)
 
 
-async def test_a_deadline_without_a_default_is_told_and_still_waits(store_url: str) -> None:
+async def test_a_deadline_without_a_default_fails_the_run_and_can_be_answered_late(store_url: str) -> None:
     async with deadline(None).compile(checkpointer=store_url) as app:
-        await app.run({}, thread_id="t")
+        (asked,) = (await app.run({}, thread_id="t")).interrupts
+        assert asked.deadline is not None
+        assert abs(asked.deadline.timestamp() - time.time()) < 30
         await asyncio.sleep(0.1)
         (run,) = await app.recover()
+        assert await app.recover() == []
         assert run.error is not None
-        assert (run.status, run.error.code) == ("interrupted", "question_expired")
+        assert str(run.error) == str((await app.status("t")).error)
+        assert (run.status, run.error.code, run.interrupts[0].id) == ("failed", "question_expired", asked.id)
+        assert (await app.resume("t")).status == "interrupted"  # asked again, without a deadline
         assert (await app.resume("t", True)).status == "done"
 
 
@@ -237,3 +252,21 @@ def test_a_recorded_error_comes_back_as_its_class() -> None:
     assert (again.message, again.context, again.remedy) == (error.message, error.context, error.remedy)
     assert type(stored_error({"code": "of a later release", "message": "?"})) is VertebraError
     assert stored_error(None) is None
+
+
+async def test_an_app_that_drains_takes_nothing_on(durable_url: str) -> None:
+    with open_checkpointer(durable_url) as store:
+        app = line(step).compile(checkpointer=store)
+        await begun(app, "t")
+        await app.drain()
+        for refused in (app.run({}), app.resume("t"), app.recover(), app.ainvoke({})):
+            with pytest.raises(AppDraining):
+                await refused
+        (run,) = await line(step).compile(checkpointer=store).recover()
+        assert run.status == "done"
+
+
+@pytest.mark.parametrize("thread", ["", 3])
+async def test_what_is_no_thread_id_is_refused(thread: Any) -> None:
+    with pytest.raises(UsageError, match="no thread id"):
+        await line(step).compile().run({}, thread_id=thread)

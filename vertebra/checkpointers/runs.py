@@ -198,6 +198,13 @@ class RunStore:
             lambda tx: tx.execute("DELETE FROM vertebra_timers WHERE thread = ? AND name = ?", thread, name)
         )
 
+    async def timers(self, thread: str) -> dict[str, float]:
+        """The timers of a thread: by name, when each is due (database clock)."""
+        rows = await self._database.run(
+            lambda tx: tx.all("SELECT name, due_at FROM vertebra_timers WHERE thread = ?", thread)
+        )
+        return {str(name): float(due) for name, due in rows}
+
     async def due_timers(self) -> list[tuple[str, str]]:
         """Threads and names of the timers that are due by the database's clock, earliest first."""
         rows = await self._database.run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -117,6 +117,17 @@ class StateSchema:
             except ValidationError as error:
                 raise self._bad_input(_first_field(error), error) from error
         return clean
+
+    def with_defaults(self, values: Mapping[str, Any], *, but: Collection[str] = ()) -> dict[str, Any]:
+        """Channel values for a first checkpoint: a default is made once, and is what its reducer begins with.
+
+        ``but``: fields that are left as they are. A TypedDict has no defaults.
+        """
+        missing = [name for name in self.fields if name not in values and name not in but]
+        if self.kind == "typeddict" or not missing:
+            return dict(values)
+        state = self.hydrate(self.apply({}, values))
+        return {**values, **{name: getattr(state, name) for name in missing}}
 
     def _bad_input(self, field: str | None, error: Exception) -> InvalidInput:
         why = summary(error) if isinstance(error, ValidationError) else type(error).__name__

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vertebra.checkpointers.lease import new_holder
 from vertebra.checkpointers.opening import Store
 from vertebra.checkpointers.runs import Start
-from vertebra.errors import ThreadCancelled
+from vertebra.errors import AppDraining, ThreadCancelled, UsageError
 from vertebra.graphs.definition import Definition, Graph
 from vertebra.graphs.shape import fingerprint, shape
 from vertebra.ports import Clock, Sender, crash_point
@@ -62,6 +62,7 @@ class App(LangGraphFace, SyncFace):
         self.heart = Heart(services.store)
         self.active: dict[str, Drive] = {}
         self._owns_store = owns_store
+        self._draining = False
         self._control: Any = None
 
     @classmethod
@@ -128,7 +129,8 @@ class App(LangGraphFace, SyncFace):
         ``ThreadBusy`` (after ``wait_s`` seconds), ``GraphChanged``. A run that fails is returned, with
         its ``error``: see ``Run.raise_for_status``.
         """
-        thread = thread_id or uuid.uuid4().hex
+        self.require_open()
+        thread = _thread_id(thread_id)
         known = await self.services.store.runs.get(thread)
         if known is not None and known.status in ("running", "failed", "interrupted"):
             require_same_shape(self, known)
@@ -171,6 +173,7 @@ class App(LangGraphFace, SyncFace):
         returned; ``fresh=node`` asks its calls anew. Both are recorded. A thread that has ended is
         returned as it is.
         """
+        self.require_open()
         store = self.services.store
         record = await store.runs.require(thread_id)
         require_same_shape(self, record)
@@ -210,6 +213,7 @@ class App(LangGraphFace, SyncFace):
         with ``CrashLoop``; one that another process takes first is left out. With ``thread_id`` only
         that one, if it needs it. Raises ``ThreadNotFound``, ``GraphChanged`` for it.
         """
+        self.require_open()
         return await recover_runs(self, thread_id, at_once, on_event)
 
     async def cancel(self, thread_id: str) -> bool:
@@ -242,10 +246,19 @@ class App(LangGraphFace, SyncFace):
         await self.services.store.saver.adelete_thread(thread_id)
 
     async def drain(self, reason: str = "shutdown") -> None:
-        """Stop every drive of this process after its present superstep; the threads can be recovered at once."""
+        """Stop every drive of this app after its present superstep; the threads can be recovered at once.
+
+        From here on the app drives nothing: ``run``, ``resume`` and ``recover`` raise ``AppDraining``.
+        """
+        self._draining = True
         self.control.request_drain(reason)
         while self.active:
             await self.services.clock.sleep(0.02)
+
+    def require_open(self) -> None:
+        """Raise ``AppDraining`` once ``drain`` was called."""
+        if self._draining:
+            raise AppDraining(f"App {self.name!r} is draining.", graph=self.name)
 
     @property
     def control(self) -> Any:
@@ -293,6 +306,7 @@ class App(LangGraphFace, SyncFace):
         self.close()
 
     def close(self) -> None:
+        """As ``aclose``, but for the connections to providers: those end with their event loop."""
         self.services.close()
         if self._owns_store:
             self.services.store.close()
@@ -325,6 +339,16 @@ def _find_spec(definition: Definition, node: str) -> NodeSpec | None:
         if found is not None:
             return found
     return None
+
+
+def _thread_id(given: str | None) -> str:
+    if given is None:
+        return uuid.uuid4().hex
+    if not isinstance(given, str) or not given:
+        raise UsageError(
+            f"{given!r} is no thread id.", remedy="pass a string that is not empty, or nothing for a fresh thread."
+        )
+    return given
 
 
 def principal_id(principal: Any) -> str | None:

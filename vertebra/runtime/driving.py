@@ -157,7 +157,10 @@ class Drive:
         """What to hand to LangGraph: the input of a run that has no checkpoint yet, answers, or nothing."""
         latest = await self.app.services.store.saver.aget_tuple(self.config)
         if latest is None or (latest.metadata or {}).get(RUN_KEY) != self.record.run_id:
-            return self.given if self.given is not None else self.app.unpack(self.record.input or b"")
+            given = self.given if self.given is not None else self.app.unpack(self.record.input or b"")
+            if latest is None and self.app.definition is not None:
+                given = self.app.definition.schema.with_defaults(given)
+            return given
         self.scope.stand_ins = await stand_ins(self.app, self.record.thread)
         snapshot = await snapshot_of(self.app.graph, self.config)
         self._claim(latest, {task.id: task.name for task in snapshot.tasks})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +25,31 @@ if TYPE_CHECKING:
 
 
 class Execution:
-    """One node at one place, over all its attempts in this process."""
+    """One node at one place, over all its attempts in this process.
+
+    A fallback is an execution of its own, with its own retries: ``place_of`` is the node in whose place it
+    stands, whose input it gets and whose routes it takes; ``cause`` is what that node failed with.
+    """
 
     def __init__(
-        self, runner: NodeRunner, scope: Scope, spec: NodeSpec, place: Place, key: str, state: Any, config: Any
+        self,
+        runner: NodeRunner,
+        scope: Scope,
+        spec: NodeSpec,
+        place: Place,
+        key: str,
+        state: Any,
+        config: Any,
+        *,
+        place_of: NodeSpec | None = None,
+        cause: Exception | None = None,
+        tried: frozenset[str] = frozenset(),
     ) -> None:
         self._runner, self._scope, self._spec, self._place = runner, scope, spec, place
         self._key, self._state, self._config = key, state, config
+        self._place_of = place_of or spec
+        self._cause = cause
+        self._tried = tried | {spec.name}
         self.attempt = 0
         self._fresh = 0
         self._random = Random()
@@ -41,41 +61,43 @@ class Execution:
         return self._scope.thread, self._spec.name, self._place.step, self._key
 
     async def run(self) -> dict[str, Any]:
+        """Execute the node until it has a valid update. Raises a ``VertebraError``."""
         while True:
             self.attempt += 1
             self._scope.emit(events.NodeStarted(*self._at, self.attempt))
             crash_point("node.started")
             try:
-                return await self._once(self._spec, self._key)
+                return await self._once()
             except Exception as error:
                 if belongs_to_langgraph(error):
                     raise
                 if not await self._again(error):
                     return await self._stand_in(error)
 
-    async def _once(self, spec: NodeSpec, key: str, cause: BaseException | None = None) -> dict[str, Any]:
+    async def _once(self) -> dict[str, Any]:
+        spec = self._spec
         visit = Visit(
-            *(self._scope.thread, key, spec.name, self._place.step, self._scope.run_id, self._place.namespace),
+            *(self._scope.thread, self._key, spec.name, self._place.step, self._scope.run_id, self._place.namespace),
             observer=self._scope.observe,
         )
         self._visit = visit
-        self._scope.specs[key] = spec
-        self._scope.visits[key] = visit
+        self._scope.specs[self._key] = spec
+        self._scope.visits[self._key] = visit
         token = current_visit.set(visit)
         try:
-            body = self._body(spec, visit, cause)
-            result = await within(spec.timeout_s, visit, body)
-            update = self._runner.update_of(self._spec, result, self._state, self._scope.run_id)
+            result = await within(spec.timeout_s, visit, self._body(visit))
+            update = self._runner.update_of(self._place_of, result, self._state, self._scope.run_id)
         finally:
             current_visit.reset(token)
             visit.close()
         self._fields = tuple(sorted(name for name in update if not name.startswith("vertebra.")))
         return update
 
-    async def _body(self, spec: NodeSpec, visit: Visit, cause: BaseException | None) -> Any:
+    async def _body(self, visit: Visit) -> Any:
         visit.enter_body()
-        given = self._runner.input_of(self._spec, self._state)
-        about: dict[str, Any] = {"attempt": self.attempt, "error": cause}
+        spec = self._spec
+        given = self._runner.input_of(self._place_of, self._state)
+        about: dict[str, Any] = {"attempt": self.attempt, "error": self._cause}
         if spec.kind == "subgraph":
             return await self._subgraph(spec, given)
         if spec.kind == "human":
@@ -135,19 +157,23 @@ class Execution:
     async def _stand_in(self, error: Exception) -> dict[str, Any]:
         """Let the fallback node take this node's place, or raise the error as ours."""
         typed = as_node_error(error, self._spec.name)
-        if self._spec.fallback is None:
+        fallback = self._spec.fallback
+        if fallback is None or fallback in self._tried:
             raise typed from (error if typed is not error else error.__cause__)
-        self._scope.emit(events.NodeFailed(*self._at, typed, self._spec.fallback))
-        stand_in = self._runner.spec(self._spec.fallback)
+        self._scope.emit(events.NodeFailed(*self._at, typed, fallback))
         path, _, tail = self._key.partition("~")
-        key = f"{path}!{stand_in.name}" + (f"~{tail}" if tail else "")
+        stand_in = Execution(
+            *(self._runner, self._scope, self._runner.spec(fallback), self._place),
+            f"{path}!{fallback}" + (f"~{tail}" if tail else ""),
+            *(self._state, self._config),
+            place_of=self._place_of,
+            cause=error,
+            tried=self._tried,
+        )
         try:
-            return await self._once(stand_in, key, cause=error)
-        except Exception as second:
-            if belongs_to_langgraph(second):
-                raise
-            failed = as_node_error(second, stand_in.name)
-            raise failed from (second if failed is not second else second.__cause__)
+            return await stand_in.run()
+        finally:
+            self._visit, self._fields = stand_in._visit, stand_in._fields
 
     def report(self, outcome: str, failure: VertebraError | None, seconds: float) -> None:
         visit = self._visit
@@ -172,5 +198,20 @@ def as_node_error(error: Exception, node: str) -> VertebraError:
     status = getattr(error, "status_code", None)
     if isinstance(status, int):
         hint = " OPENAI_API_KEY is not set or not accepted." if status == 401 else ""
-        return ProviderRefused(f"Node {node!r}: the provider answered {status}.{hint}", node=node, status=status)
-    return NodeFailed(f"Node {node!r} raised {type(error).__name__}: {error}.", node=node, raised=type(error).__name__)
+        said = redacted(str(getattr(error, "message", error)))
+        return ProviderRefused(
+            f"Node {node!r}: the provider answered {status}.{hint} It said: {said[:500]}", node=node, status=status
+        )
+    said = redacted(str(error))
+    return NodeFailed(f"Node {node!r} raised {type(error).__name__}: {said}.", node=node, raised=type(error).__name__)
+
+
+def redacted(text: str) -> str:
+    """The text without API keys: neither the one in use nor what looks like one."""
+    key = os.environ.get("OPENAI_API_KEY", "")
+    if len(key) >= 8:
+        text = text.replace(key, "[key]")
+    return _KEY.sub("[key]", text)
+
+
+_KEY = re.compile(r"(?i)\b(?:sk|key|pk|rk)-[\w*.-]{6,}|(?<=bearer )[\w.~+/=-]{8,}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -121,7 +122,7 @@ class NodeRunner:
     def input_of(self, spec: NodeSpec, state: Any) -> Any:
         """What the body receives: the item of a fan-out, or the state."""
         if spec.name in self._workers:
-            return state[ITEM]
+            return copy.deepcopy(state[ITEM])  # as the state, each attempt's own
         try:
             return self.schema.hydrate(self._values(state))
         except ValidationError as error:

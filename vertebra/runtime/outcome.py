@@ -48,8 +48,10 @@ async def run_of(app: App, record: ThreadRecord, error: VertebraError | None = N
     calls = await store.journal.calls(record.thread)
     visits = await store.journal.visits(record.thread)
     interrupts: tuple[Interrupt, ...] = ()
-    if record.status == "interrupted":
-        interrupts = tuple(read_interrupt(i, value, node) for i, value, node in pending_interrupts(snapshot))
+    if record.status in ("interrupted", "failed"):  # a question that has expired can be answered late
+        waiting = pending_interrupts(snapshot)
+        timers = await store.runs.timers(record.thread) if waiting else {}
+        interrupts = tuple(read_interrupt(i, value, node, timers.get(f"deadline:{i}")) for i, value, node in waiting)
     return Run(
         thread_id=record.thread,
         run_id=record.run_id,

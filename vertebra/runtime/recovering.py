@@ -64,16 +64,18 @@ async def _recovered(app: App, thread: str, on_event: Listener | None) -> Run | 
 
 
 async def _expired(app: App, thread: str, interrupt: str, default: Any, on_event: Listener | None) -> Run | None:
-    store = app.services.store
+    store, timer = app.services.store, f"deadline:{interrupt}"
     record = await store.runs.require(thread)
-    if record.status != "interrupted" or default is None:
-        await store.runs.clear_timer(thread, f"deadline:{interrupt}")
     if record.status != "interrupted":
+        await store.runs.clear_timer(thread, timer)
         return None
-    if default is None:
-        error = QuestionExpired(f"The deadline of interrupt {interrupt!r} has passed.", thread=thread)
-        return await run_of(app, record, error)
     try:
-        return await app.resume(thread, default, interrupt_id=interrupt, on_event=on_event)
+        if default is not None:
+            return await app.resume(thread, default, interrupt_id=interrupt, on_event=on_event)
+        _, lease = await store.runs.take(thread, new_holder(), app.services.lease_ttl_s, by_hand=True)
     except ThreadError:
         return None  # answered in the meantime
+    error = QuestionExpired(f"The deadline of interrupt {interrupt!r} has passed.", thread=thread, graph=app.name)
+    await store.runs.finish(lease, "failed", error.to_json())
+    await store.runs.clear_timer(thread, timer)
+    return await run_of(app, await store.runs.require(thread), error)

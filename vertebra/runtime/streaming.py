@@ -62,6 +62,7 @@ async def stream(app: App, input: Any, config: dict[str, Any], options: dict[str
 
 
 async def _begin(app: App, thread: str, input: Any) -> Drive:
+    app.require_open()
     runs = app.services.store.runs
     known = await runs.get(thread)
     if input is None or _is_command(input):

@@ -6,6 +6,7 @@ the subgraph added comes out; otherwise the parent's reducer would add the old i
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,9 @@ async def run_subgraph(inner: Subgraph, given: Any, runner: NodeRunner, config: 
         if name in inner_fields
         and (name not in outer_fields or outer_fields[name].reducer is None or inner_fields[name].appends)
     }
-    result = await inner.compiled.ainvoke(inner.definition.schema.read_input(shared, fresh=True), config)
+    schema = inner.definition.schema
+    start = schema.with_defaults(schema.read_input(shared, fresh=True), but=outer_fields)
+    result = await inner.compiled.ainvoke(start, config)
     update = {}
     for name, value in dict(result).items():
         field = outer_fields.get(name)
@@ -55,4 +58,6 @@ def _mapping(given: Any) -> dict[str, Any]:
         return dict(given)
     if isinstance(given, BaseModel):
         return {name: getattr(given, name) for name in type(given).model_fields}
+    if dataclasses.is_dataclass(given):
+        return {field.name: getattr(given, field.name) for field in dataclasses.fields(given)}
     return dict(vars(given)) if hasattr(given, "__dict__") else {}
