@@ -57,7 +57,9 @@ class Schedules:
         """Run a schedule, stop it where it says, drive on under other seeds; an ``AssertionError`` names it."""
         folder = self._fresh(str(number))
         try:
-            return self._played(Stage(folder, self._graph), number, stops_of(number, self.length))
+            stage = Stage(folder, self._graph)
+            with stage.store:
+                return self._played(stage, number, stops_of(number, self.length))
         except Exception as error:
             alone = f"python -m tests.campaigns.schedules {number}"
             raise AssertionError(f"Schedule {number} fails (alone: {alone}): {error}") from error
@@ -71,10 +73,9 @@ class Schedules:
             stage.left()
         end = stage.drive(10 * number + 9)
         assert end is not None
-        seen, notes = stage.witness, stage.model.books
-        evidence = Evidence(
-            ["stopped"] * stopped, seen.read("left"), end, notes, seen.read("started"), seen.read("effects")
-        )
+        seen, points = stage.witness, ["stopped"] * stopped
+        books = stage.model.books
+        evidence = Evidence(points, seen.read("left"), end, books, seen.read("started"), seen.read("effects"))
         return Played(stopped, judge(self.unstopped, evidence), stage.trace())
 
 
