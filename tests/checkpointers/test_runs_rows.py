@@ -70,6 +70,23 @@ async def test_timers_are_due_by_the_databases_clock(store: Store) -> None:
     assert await store.runs.due_timers() == [("t", "second")]
 
 
+async def test_the_timers_of_a_thread_are_listed(store: Store) -> None:
+    dues = {name: await store.runs.set_timer("t", name, in_s) for name, in_s in (("soon", 1.0), ("late", 500.0))}
+    await store.runs.set_timer("u", "other", 0.0)
+    assert await store.runs.timers("t") == dues
+
+
+async def test_an_answered_thread_can_be_recovered_by_anybody(store: Store) -> None:
+    """Whoever took the answer may die before driving the thread on."""
+    _, lease = await store.runs.begin("t", START, alive(), 30.0)
+    await store.runs.finish(lease, "interrupted", None)
+    assert await store.runs.recoverable() == []
+    await store.runs.answer("t", "i", "true", None)
+    assert await store.runs.recoverable() == ["t"]
+    record, _ = await store.runs.take("t", alive(), 30.0, max_recoveries=0)
+    assert (record.status, record.recoveries) == ("running", 0)
+
+
 async def fill(store: Store, thread: str) -> None:
     """Something in every table."""
     _, lease = await store.runs.begin(thread, START, alive(), 30.0)
