@@ -52,9 +52,10 @@ class Thread:
     epoch: int = 1
     recoveries: int = 0
     cancel: bool = False
+    aside: bool = False
 
     def let_go(self, status: str) -> None:
-        self.status, self.lease, self.held_by_living, self.cancel = status, None, False, False
+        self.status, self.lease, self.held_by_living, self.cancel, self.aside = status, None, False, False, False
 
 
 class RunStoreMachine(RuleBasedStateMachine):
@@ -111,6 +112,7 @@ class RunStoreMachine(RuleBasedStateMachine):
         if not by_hand and died and recoveries > CAP:
             return CrashLoop
         thread.status, thread.recoveries, thread.epoch = "running", recoveries, thread.epoch + 1
+        thread.aside = False
         return None
 
     def held(self, found: Any, living: bool) -> tuple[Lease, bool]:
@@ -125,7 +127,7 @@ class RunStoreMachine(RuleBasedStateMachine):
 
     @rule(target=leases, name=names, start=st.sampled_from([START, OTHER]), living=living)
     def begin(self, name: str, start: Start, living: bool) -> Any:
-        found = self.outcome(self.runs.begin(name, start, alive() if living else dead(), 500.0))
+        found = self.outcome(self.runs.begin(name, start, alive() if living else dead(), 500.0, max_recoveries=CAP))
         thread = self.model.get(name)
         if thread is not None and thread.held_by_living:
             assert found is ThreadBusy
@@ -137,7 +139,10 @@ class RunStoreMachine(RuleBasedStateMachine):
             if thread.status == "interrupted" or thread.input != start.input:
                 assert found is ThreadNotFinished
                 return multiple()
-            assert self.expected_take(name, by_hand=True) is None
+            refused = CrashLoop if thread.aside else self.expected_take(name, by_hand=thread.status != "running")
+            if refused is not None:
+                assert found is refused, (found, refused)
+                return multiple()
         else:
             self.model[name] = Thread(start.input, epoch=1 if thread is None else thread.epoch + 1)
         return self.held(found, living)
@@ -199,11 +204,12 @@ class RunStoreMachine(RuleBasedStateMachine):
 
     @rule(name=names)
     def set_aside(self, name: str) -> None:
-        asyncio.run(self.runs.set_aside(name, ERROR))
+        asyncio.run(self.runs.set_aside(name, {**ERROR, "code": CrashLoop.code}))
         thread = self.model.get(name)
         if thread is not None and thread.status == "running" and not thread.held_by_living:
             thread.let_go("failed")
             thread.epoch += 1
+            thread.aside = True
 
     @rule(name=names)
     def delete(self, name: str) -> None:

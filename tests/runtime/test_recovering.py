@@ -270,3 +270,53 @@ async def test_an_app_that_drains_takes_nothing_on(durable_url: str) -> None:
 async def test_what_is_no_thread_id_is_refused(thread: Any) -> None:
     with pytest.raises(UsageError, match="no thread id"):
         await line(step).compile().run({}, thread_id=thread)
+
+
+async def test_a_run_that_lives_is_not_recovered_however_long_it_takes(store_url: str) -> None:
+    executed: list[str] = []
+
+    @llm
+    async def slow(state: State) -> dict[str, object]:
+        executed.append("slow")
+        await asyncio.sleep(1.2)
+        return {}
+
+    async with line(slow).compile(checkpointer=store_url, lease_ttl_s=0.6) as app:
+        task = asyncio.create_task(app.run({}, thread_id="t"))
+        await asyncio.sleep(0.9)
+        assert await app.recover() == []
+        assert (await task).status == "done"
+        assert executed == ["slow"]
+
+
+async def test_a_job_delivered_again_and_again_is_set_aside_too(store_url: str) -> None:
+    async with line(step).compile(checkpointer=store_url, max_recoveries=2) as app:
+        await begun(app, "t")
+        for _ in range(2):  # each delivery takes it up and dies
+            await app.services.store.runs.begin(
+                "t", Start("again", "line", "1", app.fingerprint, app.shape, app.pack({"n": 4}), None), ELSEWHERE, 0.0
+            )
+        for _ in range(2):
+            run = await app.run({"n": 4}, thread_id="t")
+            assert run.error is not None
+            assert (run.status, run.error.code, run.output) == ("failed", "crash_loop", None)
+        assert (await app.resume("t")).output.n == 5
+
+
+async def test_a_cancel_outlives_the_process_that_was_asked(store_url: str) -> None:
+    async with line(step).compile(checkpointer=store_url) as app:
+        await begun(app, "t", ttl_s=0.3)
+        assert await app.cancel("t") is False
+        await asyncio.sleep(0.4)
+        assert [run.status for run in await app.recover()] == ["cancelled"]
+
+
+async def test_a_deleted_thread_begins_anew(store_url: str) -> None:
+    async with line(step).compile(checkpointer=store_url) as app:
+        assert (await app.run({"n": 4}, thread_id="t")).output.n == 5
+        await app.delete("t")
+        assert [s async for s in app.history("t")] == []
+        assert (await app.run({}, thread_id="t")).output.n == 1
+        await begun(app, "held", ttl_s=60)
+        with pytest.raises(ThreadBusy):
+            await app.delete("held")

@@ -87,13 +87,25 @@ class RunStore:
         )
         return [_record(row) for row in rows]
 
-    async def begin(self, thread: str, start: Start, holder: Holder, ttl_s: float) -> tuple[ThreadRecord, Lease]:
+    async def begin(
+        self,
+        thread: str,
+        start: Start,
+        holder: Holder,
+        ttl_s: float,
+        *,
+        max_recoveries: int | None = None,
+        progress: str | None = None,
+    ) -> tuple[ThreadRecord, Lease]:
         """Start a run: on a new thread, or a further turn of one that has ended.
 
         Given the very input of a run that has not ended, it takes that run up again (a job that is
-        delivered twice is one run). Raises ``ThreadBusy`` and ``ThreadNotFinished``.
+        delivered twice is one run); where its process has died that counts as in ``take``. Raises
+        ``ThreadBusy``, ``ThreadNotFinished`` and ``CrashLoop``.
         """
-        return await self._database.run(lambda tx: _begin(tx, thread, start, holder, ttl_s))
+        return await self._database.run(
+            lambda tx: _begin(tx, thread, start, holder, ttl_s, max_recoveries=max_recoveries, progress=progress)
+        )
 
     async def take(
         self,
@@ -212,6 +224,15 @@ class RunStore:
         )
         return [(str(t), str(n)) for t, n in rows]
 
+    async def require_free(self, thread: str) -> None:
+        """Raise ``ThreadBusy`` while the thread is held, ``ThreadNotFound`` where there is none."""
+
+        def look(tx: Tx) -> None:
+            if _refuse_if_held(tx, thread) is None:
+                raise ThreadNotFound(f"There is no thread {thread!r} here.", thread=thread)
+
+        await self._database.run(look)
+
     async def delete(self, thread: str) -> None:
         """Remove all that is kept about a thread here. Raises ``ThreadBusy`` while it is held."""
 
@@ -243,12 +264,24 @@ def _refuse_if_held(tx: Tx, thread: str) -> ThreadRecord | None:
     return record
 
 
-def _begin(tx: Tx, thread: str, start: Start, holder: Holder, ttl_s: float) -> tuple[ThreadRecord, Lease]:
+def _begin(
+    tx: Tx,
+    thread: str,
+    start: Start,
+    holder: Holder,
+    ttl_s: float,
+    *,
+    max_recoveries: int | None,
+    progress: str | None,
+) -> tuple[ThreadRecord, Lease]:
     record = _refuse_if_held(tx, thread)
     if record is not None and record.status in ("running", "interrupted", "failed"):
         if not record.cancel_requested and (record.input != start.input or record.status == "interrupted"):
             raise ThreadNotFinished(_unfinished(record), thread=thread, status=record.status)
-        taken = _take(tx, thread, holder, ttl_s, max_recoveries=None, by_hand=True)
+        if (record.error or {}).get("code") == CrashLoop.code:
+            raise _set_aside_before(record)
+        by_hand = record.status != "running"
+        taken = _take(tx, thread, holder, ttl_s, max_recoveries=max_recoveries, by_hand=by_hand, progress=progress)
         if taken is not None:
             return taken
         record = _get(tx, thread)  # cancelled, and so ended
@@ -276,6 +309,14 @@ def _begin(tx: Tx, thread: str, start: Start, holder: Holder, ttl_s: float) -> t
     fresh = _get(tx, thread)
     assert fresh is not None
     return fresh, Lease(thread, holder, epoch, ttl_s)
+
+
+def _set_aside_before(record: ThreadRecord) -> CrashLoop:
+    return CrashLoop(
+        f"Thread {record.thread!r} was set aside: it killed every process that drove it.",
+        thread=record.thread,
+        story=list(record.story),
+    )
 
 
 def _unfinished(record: ThreadRecord) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vertebra.checkpointers.lease import new_holder
 from vertebra.checkpointers.opening import Store
 from vertebra.checkpointers.runs import Start
-from vertebra.errors import AppDraining, ThreadCancelled, UsageError
+from vertebra.errors import AppDraining, CrashLoop, ThreadCancelled, UsageError
 from vertebra.graphs.definition import Definition, Graph
 from vertebra.graphs.shape import fingerprint, shape
 from vertebra.ports import Clock, Sender, crash_point
@@ -22,7 +22,7 @@ from vertebra.runtime.driving import Drive
 from vertebra.runtime.langgraph_face import LangGraphFace
 from vertebra.runtime.listening import UNSET, events_of
 from vertebra.runtime.outcome import run_of
-from vertebra.runtime.recovering import recover_runs
+from vertebra.runtime.recovering import progress_of, recover_runs, set_aside
 from vertebra.runtime.scope import Listener
 from vertebra.runtime.services import LEASE_TTL_S, MAX_RECOVERIES, AppServices
 from vertebra.runtime.session import Heart, patiently
@@ -125,9 +125,9 @@ class App(LangGraphFace, SyncFace):
 
         On a new ``thread_id`` (default: a fresh one), or on one that has ended: then it is a further
         turn. Called again with the same input while the run has failed or its process has died, it
-        resumes it; with another input it raises ``ThreadNotFinished``. Also raises ``InvalidInput``,
-        ``ThreadBusy`` (after ``wait_s`` seconds), ``GraphChanged``. A run that fails is returned, with
-        its ``error``: see ``Run.raise_for_status``.
+        resumes it, unless it was set aside; with another input it raises ``ThreadNotFinished``. Also
+        raises ``InvalidInput``, ``ThreadBusy`` (after ``wait_s`` seconds), ``GraphChanged``. A run that
+        fails is returned, with its ``error``: see ``Run.raise_for_status``.
         """
         self.require_open()
         thread = _thread_id(thread_id)
@@ -144,11 +144,22 @@ class App(LangGraphFace, SyncFace):
             input=self.pack(values),
             principal=principal_id(principal),
         )
-        record, lease = await patiently(
-            lambda: self.services.store.runs.begin(thread, start, new_holder(), self.services.lease_ttl_s),
-            self.services.clock,
-            wait_s,
-        )
+        progress = None if known is None else await progress_of(self, thread)
+        try:
+            record, lease = await patiently(
+                lambda: self.services.store.runs.begin(
+                    thread,
+                    start,
+                    new_holder(),
+                    self.services.lease_ttl_s,
+                    max_recoveries=self.services.max_recoveries,
+                    progress=progress,
+                ),
+                self.services.clock,
+                wait_s,
+            )
+        except CrashLoop as error:
+            return await set_aside(self, thread, error)
         drive = Drive(self, record, lease, principal=principal, listener=on_event, given=values)
         return await drive.to_run()
 
@@ -241,9 +252,17 @@ class App(LangGraphFace, SyncFace):
         return await run_of(self, await self.services.store.runs.require(thread_id))
 
     async def delete(self, thread_id: str) -> None:
-        """Forget a thread: its state, journal and run record. Raises ``ThreadBusy`` while it is driven."""
-        await self.services.store.runs.delete(thread_id)
-        await self.services.store.saver.adelete_thread(thread_id)
+        """Forget a thread: its state, journal and run record.
+
+        Killed in the middle, it is cancelled and can be deleted again. Raises ``ThreadBusy`` while it is
+        driven, ``ThreadNotFound``.
+        """
+        store = self.services.store
+        await store.runs.require_free(thread_id)
+        await store.runs.request_cancel(thread_id)
+        # State first: a run record that is gone would let a new thread of this name go on from the old state.
+        await store.saver.adelete_thread(thread_id)
+        await store.runs.delete(thread_id)
 
     async def drain(self, reason: str = "shutdown") -> None:
         """Stop every drive of this app after its present superstep; the threads can be recovered at once.

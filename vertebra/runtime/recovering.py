@@ -40,26 +40,36 @@ async def recover_runs(app: App, thread_id: str | None, at_once: int, on_event: 
     return [run for run in await asyncio.gather(*jobs) if run is not None]
 
 
+async def progress_of(app: App, thread: str) -> str | None:
+    """The newest checkpoint of a thread: what tells whether a run that kills its processes gets on."""
+    newest = await app.services.store.saver.aget_tuple(thread_config(thread))
+    return None if newest is None else str(newest.checkpoint["id"])
+
+
+async def set_aside(app: App, thread: str, error: CrashLoop) -> Run:
+    """Let nothing but a person touch a run that kills its processes."""
+    await app.services.store.runs.set_aside(thread, error.to_json())
+    return await run_of(app, await app.services.store.runs.require(thread), error)
+
+
 async def _recovered(app: App, thread: str, on_event: Listener | None) -> Run | None:
     store = app.services.store
     record = await store.runs.require(thread)
     try:
         require_same_shape(app, record)
-        newest = await store.saver.aget_tuple(thread_config(thread))
         record, lease = await store.runs.take(
             thread,
             new_holder(),
             app.services.lease_ttl_s,
             max_recoveries=app.services.max_recoveries,
-            progress=newest.checkpoint["id"] if newest is not None else None,
+            progress=await progress_of(app, thread),
         )
     except ThreadBusy:
         return None
     except CrashLoop as error:
-        await store.runs.set_aside(thread, error.to_json())
-        return await run_of(app, await store.runs.require(thread), error)
+        return await set_aside(app, thread, error)
     except VertebraError as error:
-        return await run_of(app, record, error)
+        return await run_of(app, await store.runs.require(thread), error)
     return await Drive(app, record, lease, principal=None, listener=on_event, given=None).to_run()
 
 

@@ -62,8 +62,6 @@ class Heart:
         self._thread: threading.Thread | None = None
 
     def add(self, hold: Hold) -> None:
-        if self._store.url.backend == "memory":
-            return  # such a thread dies with this process: there is nobody to prolong it for
         hold.next_beat_s = time.monotonic() + _period_s(hold.lease)
         with self._wake:
             self._holds.add(hold)
