@@ -184,6 +184,8 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     (tmp_path / "agents.py").write_text(AGENTS)
     with ScriptedModel() as model:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("VERTEBRA_", "OPENAI_")) and k != "NO_COLOR"}
+        for name in ("COLUMNS", "LINES"):  # they come before what the terminal itself says
+            env.pop(name, None)
         env.pop("PYTHONDONTWRITEBYTECODE", None)  # it doubles the time of a process that does little
         env |= {**model.env(), "OPENAI_API_KEY": KEY, "VERTEBRA_MODEL": "model-1", "PYTHONWARNINGS": "error"}
         yield Shell(tmp_path, env, model)

@@ -139,14 +139,14 @@ def test_a_graph_that_has_changed_is_told_with_the_difference(shell: Shell) -> N
 
 
 def test_a_busy_thread_is_waited_for(shell: Shell) -> None:
-    shell.model.on("Draft").delay(3.0)
+    shell.model.on("Draft").delay(12.0)  # longer than a process takes to start on a busy machine
     process = shell.start(*RUN)
     until(lambda: len(shell.model.books) == 3)
     busy = shell(*RUN)
     assert busy.returncode == 4
     assert "is being written by process" in busy.stderr
-    waited = shell(*RUN, "--wait", "30")
-    process.communicate(timeout=20)
+    waited = shell(*RUN, "--wait", "60")
+    process.communicate(timeout=60)
     assert process.returncode == 3
     assert waited.returncode == 4
     assert "waits for an answer" in waited.stderr
