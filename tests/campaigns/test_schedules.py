@@ -9,7 +9,7 @@ import pytest
 
 from tests.campaigns.schedules import Schedules
 
-SCHEDULES, CHUNKS = 200, 4
+SCHEDULES, CHUNKS = 200, 10
 
 
 @pytest.fixture(scope="session")
