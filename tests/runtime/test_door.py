@@ -62,7 +62,20 @@ async def executed_twice(url: str, work: Any) -> Any:
         return await app.resume("t")
 
 
-@pytest.mark.parametrize("kind", ["chat", "stream", "responses", "responses_stream", "embeddings", "audio", "sync"])
+class Word(BaseModel):
+    word: str
+
+
+TOOL: Any = {
+    "type": "function",
+    "function": {"name": "look_up", "parameters": {"type": "object", "properties": {"word": {"type": "string"}}}},
+}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["chat", "stream", "parse", "tools", "responses", "responses_stream", "embeddings", "audio", "sync"],
+)
 async def test_every_kind_of_call_is_answered_from_the_record(
     store_url: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,6 +90,12 @@ async def test_every_kind_of_call_is_answered_from_the_record(
             stream = await c.chat.completions.create(**ask("hi"), stream=True, stream_options={"include_usage": True})
             result = [x.choices[0].delta.content async for x in stream if x.choices]
             result = "".join(part or "" for part in result)
+        elif kind == "parse":
+            parsed = (await c.chat.completions.parse(**ask("hi"), response_format=Word)).choices[0].message.parsed
+            result = parsed.word if isinstance(parsed, Word) else None
+        elif kind == "tools":
+            called = (await c.chat.completions.create(**ask("use it"), tools=[TOOL])).choices[0].message.tool_calls
+            result = called[0].function.arguments if called else None
         elif kind == "responses":
             result = (await c.responses.create(model="m", input="hi")).output_text
         elif kind == "responses_stream":
@@ -93,6 +112,7 @@ async def test_every_kind_of_call_is_answered_from_the_record(
         seen.append(result)
 
     with ScriptedModel(sampled=True) as model:
+        model.on("use it").call_tool("look_up", {"word": "cough"})
         for name, value in model.env().items():
             monkeypatch.setenv(name, value)
         run = await executed_twice(store_url, work)
