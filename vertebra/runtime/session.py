@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from vertebra.checkpointers.ordering import Watcher
 
 
+MIN_PERIOD_S = 0.02
+
+
 class Hold:
     """One held thread, and why its drive was stopped, if it was."""
 
@@ -50,6 +53,11 @@ class Hold:
         # On the drive's own loop: what it sees of `ended` cannot change before the task is cancelled.
         if not self.ended and self._task is not None:
             self._task.cancel()
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the loop that drove the thread was closed in the middle of it."""
+        return self._loop.is_closed()
 
 
 class Heart:
@@ -91,6 +99,9 @@ class Heart:
                 self._renew(hold)
 
     def _renew(self, hold: Hold) -> None:
+        if hold.is_abandoned:
+            self.remove(hold)  # its lease must run out, for nobody will let it go
+            return
         try:
             renewal = self._store.runs.renew_sync(hold.lease)
         except StoreError:
@@ -107,7 +118,7 @@ class Heart:
 
 def _period_s(lease: Lease) -> float:
     """Seconds between heartbeats: often enough for the lease, and for a request to cancel to be seen soon."""
-    return min(lease.ttl_s / 3, 1.0)
+    return max(MIN_PERIOD_S, min(lease.ttl_s / 3, 1.0))
 
 
 async def patiently(
