@@ -8,6 +8,7 @@ an event loop, so one open store serves any loop and any thread.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import random
 import sqlite3
 import threading
@@ -26,6 +27,7 @@ Row = Sequence[Any]
 BUSY_TIMEOUT_S = 30.0
 POOL_SIZE = 4
 CONNECT_TIMEOUT_S = 10.0
+IDLE_TRANSACTION_S = 10.0
 
 
 class Tx(Protocol):
@@ -37,6 +39,9 @@ class Tx(Protocol):
     def one(self, sql: str, *args: Any) -> Row | None: ...
 
     def all(self, sql: str, *args: Any) -> list[Row]: ...
+
+    def one_kept(self, sql: str, *args: Any) -> Row | None:
+        """As ``one``; no other transaction changes the row that was found before this one ends."""
 
     def now(self) -> float:
         """The time by the database's clock, Unix seconds."""
@@ -102,7 +107,7 @@ class SqliteDatabase:
 async def in_thread(executor: Executor, work: Callable[[], T], owner: str) -> T:
     """Run sync work on the owner's own threads. Raises ``StoreUnavailable`` when it is closed."""
     try:
-        future = asyncio.get_running_loop().run_in_executor(executor, work)
+        future = asyncio.get_running_loop().run_in_executor(executor, contextvars.copy_context().run, work)
     except RuntimeError as error:
         raise closed(owner) from error
     # Shielded: a cancelled caller must not leave a transaction half way, nor its result unknown.
@@ -152,6 +157,10 @@ class _SqliteTx:
 
     def all(self, sql: str, *args: Any) -> list[Row]:
         return self._connection.execute(sql, args).fetchall()
+
+    def one_kept(self, sql: str, *args: Any) -> Row | None:
+        # BEGIN IMMEDIATE has already made this the only writer.
+        return self.one(sql, *args)
 
     def now(self) -> float:
         # Milliseconds since the Julian epoch; SQLite before 3.42 has no subsecond unixepoch().
@@ -205,6 +214,8 @@ def open_pool(url: StoreUrl, **kwargs: Any) -> Any:
         connection.autocommit = True
         if url.durability == "process":
             connection.execute("SET synchronous_commit TO off")
+        # A process that is stopped in a transaction must not keep others from taking its thread over.
+        connection.execute(f"SET idle_in_transaction_session_timeout TO {int(IDLE_TRANSACTION_S * 1000)}")
 
     with driver_errors(url):
         # At first alone: a pool would try again in the background, and only say that it has waited too long.
@@ -237,6 +248,9 @@ class _PostgresTx:
     def all(self, sql: str, *args: Any) -> list[Row]:
         rows: list[Row] = self._connection.execute(sql.replace("?", "%s"), args).fetchall()
         return rows
+
+    def one_kept(self, sql: str, *args: Any) -> Row | None:
+        return self.one(f"{sql} FOR SHARE", *args)
 
     def now(self) -> float:
         row = self.one("SELECT extract(epoch FROM clock_timestamp())")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from vertebra.checkpointers.database import Database, Row, Tx
+from vertebra.checkpointers.fencing import require_held
+from vertebra.checkpointers.lease import Lease
 from vertebra.types import Attempt, CallKey, CallRecord, RecordedAnswer, VisitRecord
 
+T = TypeVar("T")
 Kept = frozenset[tuple[str, int]]
 
 _COLUMNS = (
@@ -23,17 +26,29 @@ _BY_KEY = "thread = ? AND visit = ? AND request_hash = ? AND epoch = ? AND ordin
 class Journal:
     """Calls, recorded values, sampling epochs and visits of threads, in one database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, lease: Lease | None = None) -> None:
         self._database = database
+        self._lease = lease
+
+    def under(self, lease: Lease) -> Journal:
+        """The same journal, whose every write raises ``LeaseLost`` once the lease is."""
+        return Journal(self._database, lease)
+
+    async def _write(self, work: Callable[[Tx], T]) -> T:
+        return await self._database.run(lambda tx: self._fenced(tx, work))
+
+    def _fenced(self, tx: Tx, work: Callable[[Tx], T]) -> T:
+        require_held(tx, self._lease)
+        return work(tx)
 
     async def begin(self, call: CallRecord) -> CallRecord:
-        return await self._database.run(lambda tx: _begin(tx, call))
+        return await self._write(lambda tx: _begin(tx, call))
 
     async def sent(self, key: CallKey, attempt: Attempt, *, again: bool) -> None:
-        await self._database.run(lambda tx: _sent(tx, key, attempt, again))
+        await self._write(lambda tx: _sent(tx, key, attempt, again))
 
     async def complete(self, key: CallKey, answer: RecordedAnswer, finished_at: float) -> RecordedAnswer:
-        return await self._database.run(lambda tx: _complete(tx, key, answer, finished_at))
+        return await self._write(lambda tx: _complete(tx, key, answer, finished_at))
 
     async def calls(self, thread: str, visit: str | None = None) -> Sequence[CallRecord]:
         where, args = ("thread = ?", [thread]) if visit is None else ("thread = ? AND visit = ?", [thread, visit])
@@ -51,16 +66,16 @@ class Journal:
         return [_kept(row[0]) for row in rows]
 
     async def advance_epoch(self, thread: str, visit: str, kept: Kept, reason: str) -> int:
-        return await self._database.run(lambda tx: _advance(tx, thread, visit, kept, reason))
+        return await self._write(lambda tx: _advance(tx, thread, visit, kept, reason))
 
     async def record_value(self, thread: str, visit: str, name: str, value: str) -> str:
-        return await self._database.run(lambda tx: _value(tx, thread, visit, name, value))
+        return await self._write(lambda tx: _value(tx, thread, visit, name, value))
 
     def record_value_sync(self, thread: str, visit: str, name: str, value: str) -> str:
-        return self._database.run_sync(lambda tx: _value(tx, thread, visit, name, value))
+        return self._database.run_sync(lambda tx: self._fenced(tx, lambda tx: _value(tx, thread, visit, name, value)))
 
     async def visit_ended(self, thread: str, record: VisitRecord) -> None:
-        await self._database.run(lambda tx: _visit_ended(tx, thread, record))
+        await self._write(lambda tx: _visit_ended(tx, thread, record))
 
     async def visits(self, thread: str) -> Sequence[VisitRecord]:
         rows = await self._database.run(
@@ -79,7 +94,7 @@ class Journal:
         text = json.dumps(detail, sort_keys=True)
 
         def write(tx: Tx) -> None:
-            tx.lock(thread)
+            tx.lock(_books_of(thread))
             row = tx.one("SELECT count(*) FROM vertebra_interventions WHERE thread = ?", thread)
             number = int(row[0]) if row else 0
             tx.execute(
@@ -88,7 +103,7 @@ class Journal:
                 *(thread, number, kind, node, by, text, tx.now()),
             )
 
-        await self._database.run(write)
+        await self._write(write)
 
     async def interventions(self, thread: str) -> list[dict[str, Any]]:
         """What was done to the thread by hand, oldest first."""
@@ -104,6 +119,11 @@ class Journal:
         ]
 
 
+def _books_of(thread: str) -> str:
+    """What is locked to change a thread's journal: not its name, which a takeover locks (see ``fencing``)."""
+    return f"journal of {thread}"
+
+
 def _key(key: CallKey) -> tuple[Any, ...]:
     return key.thread, key.visit, key.request_hash, key.epoch, key.ordinal
 
@@ -117,7 +137,7 @@ def _begin(tx: Tx, call: CallRecord) -> CallRecord:
     )
     if is_new:
         return replace(call, status="intent", sends=1)
-    tx.lock(call.key.thread)
+    tx.lock(_books_of(call.key.thread))
     known = _get(tx, call.key)
     assert known is not None
     if known.status == "done":
@@ -140,7 +160,7 @@ def _get(tx: Tx, key: CallKey) -> CallRecord | None:
 
 
 def _sent(tx: Tx, key: CallKey, attempt: Attempt, again: bool) -> None:
-    tx.lock(key.thread)
+    tx.lock(_books_of(key.thread))
     known = _get(tx, key)
     if known is None:
         return  # the thread was deleted in the meantime
@@ -167,7 +187,7 @@ def _complete(tx: Tx, key: CallKey, answer: RecordedAnswer, finished_at: float) 
 
 
 def _advance(tx: Tx, thread: str, visit: str, kept: Kept, reason: str) -> int:
-    tx.lock(thread)
+    tx.lock(_books_of(thread))
     row = tx.one("SELECT max(epoch) FROM vertebra_epochs WHERE thread = ? AND visit = ?", thread, visit)
     epoch = (int(row[0]) if row and row[0] is not None else 0) + 1
     tx.execute(

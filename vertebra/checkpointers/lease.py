@@ -39,6 +39,17 @@ class Holder:
         return f"process {self.pid} on {self.host}"
 
 
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write one thread in one run, until it runs out or is taken over under a higher epoch."""
+
+    thread: str
+    holder: Holder
+    epoch: int
+    ttl_s: float
+    run_id: str
+
+
 def new_holder() -> Holder:
     """A holder for one runner of this process."""
     return Holder(socket.gethostname(), _boot(), os.getpid(), process_start(os.getpid()) or UNKNOWN, uuid.uuid4().hex)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from vertebra.checkpointers.database import open_database
 from vertebra.checkpointers.failures import closed, driver_errors
+from vertebra.checkpointers.fencing import require_held
 from vertebra.checkpointers.journal import Journal
+from vertebra.checkpointers.lease import Lease
 from vertebra.checkpointers.migrations import migrate
 from vertebra.checkpointers.runs import RunStore
 from vertebra.checkpointers.url import StoreUrl
@@ -65,11 +67,15 @@ class Store:
         if self._closed:
             raise closed(f"store {self.url}")
         if self._given_saver is not None:
-            return OrderedSaver(self._given_saver)
+            return OrderedSaver(self._given_saver, fence=self._fence)
         errors = functools.partial(driver_errors, self.url)
         with errors():
             inner, self._close_saver = open_saver(self.url, serializer(self._types))
-        return OrderedSaver(inner, errors=errors)
+        return OrderedSaver(inner, errors=errors, fence=self._fence if self.url.backend == "memory" else None)
+
+    async def _fence(self, lease: Lease) -> None:
+        """For savers that write elsewhere: as late as can be, but not in their transaction."""
+        await self._database.run(lambda tx: require_held(tx, lease))
 
     def close(self) -> None:
         if self._closed:

@@ -27,12 +27,17 @@ from langgraph.checkpoint.base import (
 
 from vertebra.checkpointers.database import in_thread
 from vertebra.checkpointers.failures import closed
+from vertebra.checkpointers.fencing import current_lease
+from vertebra.checkpointers.lease import Lease
 from vertebra.errors import StoreUnavailable
 from vertebra.ports import crash_point
 
 T = TypeVar("T")
 Guard = Callable[[], None]
 """Raises when this process may no longer write."""
+
+Fence = Callable[[Lease], Awaitable[None]]
+"""Raises ``LeaseLost`` when another has taken the thread over."""
 
 Watcher = Callable[[str, Checkpoint, CheckpointMetadata], Awaitable[None]]
 """Told of each durable checkpoint: its namespace, itself, its metadata."""
@@ -45,14 +50,20 @@ class OrderedSaver(BaseCheckpointSaver[Any]):
     """What LangGraph sees as its checkpointer. Safe in any event loop and thread.
 
     ``errors``: a context in which what the inner saver's driver raises becomes an error of ours.
+    ``fence``: asked before each write, where the inner saver does not look at ``current_lease`` itself.
     """
 
     def __init__(
-        self, inner: BaseCheckpointSaver[Any], *, errors: Callable[[], AbstractContextManager[None]] = nullcontext
+        self,
+        inner: BaseCheckpointSaver[Any],
+        *,
+        errors: Callable[[], AbstractContextManager[None]] = nullcontext,
+        fence: Fence | None = None,
     ) -> None:
         super().__init__(serde=inner.serde)
         self._inner = inner
         self._errors = errors
+        self._fence = fence
         self._executor = ThreadPoolExecutor(4, "vertebra-saver") if _is_sync_only(inner) else None
         self._closed = False
         self._lock = threading.Lock()
@@ -107,7 +118,7 @@ class OrderedSaver(BaseCheckpointSaver[Any]):
         with self._lock:
             self._arrived.setdefault(place, []).append((task_id, done))
         try:
-            self._check(place[0])
+            await self._check(place[0])
             crash_point("writes.before")
             await self._call("put_writes", config, writes, task_id, task_path)
             crash_point("writes.after")
@@ -126,7 +137,7 @@ class OrderedSaver(BaseCheckpointSaver[Any]):
     ) -> RunnableConfig:
         place = _place(config)
         await self._writes_are_durable(place)
-        self._check(place[0])
+        await self._check(place[0])
         crash_point("checkpoint.before")
         result: RunnableConfig = await self._call("put", config, checkpoint, metadata, new_versions)
         crash_point("checkpoint.after")
@@ -154,10 +165,12 @@ class OrderedSaver(BaseCheckpointSaver[Any]):
             self._expected.pop(place, None)
             self._arrived.pop(place, None)
 
-    def _check(self, thread: str) -> None:
-        guard = self._guards.get(thread)
+    async def _check(self, thread: str) -> None:
+        guard, lease = self._guards.get(thread), current_lease.get()
         if guard is not None:
             guard()
+        if self._fence is not None and lease is not None:
+            await self._fence(lease)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         found: CheckpointTuple | None = await self._call("get_tuple", config)

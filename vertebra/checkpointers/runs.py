@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from vertebra.checkpointers.database import Database, Row, Tx
-from vertebra.checkpointers.lease import Holder, is_dead
+from vertebra.checkpointers.fencing import lost, require_held
+from vertebra.checkpointers.lease import Holder, Lease, is_dead
 from vertebra.checkpointers.migrations import THREAD_TABLES
 from vertebra.errors import (
     AnswerMismatch,
     CrashLoop,
-    LeaseLost,
     ThreadBusy,
     ThreadCancelled,
     ThreadNotFinished,
@@ -26,16 +26,6 @@ _COLUMNS = (
     "lease_holder, lease_epoch, lease_until, cancel_requested, principal, error, story, input"
 )
 _STORY_LENGTH = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The right to write one thread, until it runs out or is taken over under a higher epoch."""
-
-    thread: str
-    holder: Holder
-    epoch: int
-    ttl_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +181,14 @@ class RunStore:
         )
         return {str(i): str(a) for i, a in rows}
 
-    async def set_timer(self, thread: str, name: str, in_s: float) -> float:
-        """Set a timer that survives its process, once; returns when it is due (database clock)."""
+    async def set_timer(self, thread: str, name: str, in_s: float, *, lease: Lease | None = None) -> float:
+        """Set a timer that survives its process, once; returns when it is due (database clock).
+
+        Under a lease that is lost it raises ``LeaseLost``.
+        """
 
         def write(tx: Tx) -> float:
+            require_held(tx, lease)
             due = tx.now() + in_s
             tx.execute(
                 "INSERT INTO vertebra_timers (thread, name, due_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
@@ -308,7 +302,7 @@ def _begin(
         )
     fresh = _get(tx, thread)
     assert fresh is not None
-    return fresh, Lease(thread, holder, epoch, ttl_s)
+    return fresh, Lease(thread, holder, epoch, ttl_s, start.run_id)
 
 
 def _set_aside_before(record: ThreadRecord) -> CrashLoop:
@@ -367,7 +361,7 @@ def _take(
     )
     taken = _get(tx, thread)
     assert taken is not None
-    return taken, Lease(thread, holder, taken.lease_epoch, ttl_s)
+    return taken, Lease(thread, holder, taken.lease_epoch, ttl_s, taken.run_id)
 
 
 def _note_progress(tx: Tx, thread: str, progress: str | None) -> bool:
@@ -398,7 +392,7 @@ def _finish(tx: Tx, lease: Lease, status: RunStatus, error: Mapping[str, Any] | 
     tx.lock(lease.thread)
     record = _get(tx, lease.thread)
     if record is None or (record.lease_epoch, record.holder) != (lease.epoch, lease.holder.to_text()):
-        raise LeaseLost(f"Thread {lease.thread!r} was taken over by another process.", thread=lease.thread)
+        raise lost(lease)
     tx.execute(
         "UPDATE vertebra_threads SET status = ?, error = ?, lease_holder = NULL, lease_until = NULL, "
         "cancel_requested = 0, updated_at = ? WHERE thread = ?",

@@ -31,16 +31,18 @@ def open_saver(url: StoreUrl, serde: SerializerProtocol) -> tuple[BaseCheckpoint
 
         return InMemorySaver(serde=serde), lambda: None
     if url.backend == "sqlite":
-        from langgraph.checkpoint.sqlite import SqliteSaver
+        from vertebra.checkpointers.fenced_sqlite import FencedSqliteSaver
 
         connection = connect_sqlite(url)
         # SqliteSaver commits by leaving the connection's context: it needs implicit transactions.
         connection.isolation_level = "DEFERRED"
-        sqlite = SqliteSaver(connection, serde=serde)
+        sqlite = FencedSqliteSaver(connection, serde=serde)
         sqlite.setup()
         return sqlite, connection.close
     try:
-        from langgraph.checkpoint.postgres import PostgresSaver
+        import langgraph.checkpoint.postgres  # noqa: F401
+
+        from vertebra.checkpointers.fenced_postgres import FencedPostgresSaver
     except ImportError as error:
         raise MissingExtra(
             "State in PostgreSQL needs langgraph-checkpoint-postgres.",
@@ -50,7 +52,7 @@ def open_saver(url: StoreUrl, serde: SerializerProtocol) -> tuple[BaseCheckpoint
     from psycopg.rows import dict_row
 
     pool = open_pool(url, row_factory=dict_row, prepare_threshold=0)
-    postgres = PostgresSaver(pool, serde=serde)
+    postgres = FencedPostgresSaver(pool, serde=serde)
     try:
         _setup_postgres(pool, postgres)
     except BaseException:

@@ -16,9 +16,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vertebra.errors import VisitClosed
+
+if TYPE_CHECKING:
+    from vertebra.ports import JournalPort
 
 Kept = frozenset[tuple[str, int]]
 
@@ -73,6 +76,8 @@ class Visit:
     recorded: frozenset[tuple[str, int]] = frozenset()
     observer: Observer | None = None
     """Told of answers and tokens: kind, visit, details."""
+    journal: JournalPort | None = None
+    """Where its calls are recorded, under the lease of the drive; None: where the door records by itself."""
     asked_anew: int = 0
     """Calls of this execution that the record had no answer for."""
     _used: dict[str, set[int]] = field(default_factory=dict)

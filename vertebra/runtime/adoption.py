@@ -130,7 +130,11 @@ async def _execute(name: str, place: Place, runnable: Any, state: Any, config: A
     scope = require_scope()
     outer = current_visit.get()
     key = visit_key(outer.key if outer else None, name, place.step, place.index, scope.branch)
-    visit = Visit(scope.thread, key, name, place.step, scope.run_id, place.namespace, observer=scope.observe)
+    visit = Visit(
+        *(scope.thread, key, name, place.step, scope.run_id, place.namespace),
+        observer=scope.observe,
+        journal=scope.journal,
+    )
     scope.visits[key] = visit
     at = (scope.thread, name, place.step, key)
     scope.emit(events.NodeStarted(*at, 1))
@@ -161,14 +165,14 @@ async def _failed(scope: Scope, visit: Visit, at: tuple[str, str, int, str], sta
     if because_of_an_answer(error) and visit.finished:
         # LangGraph's RetryPolicy would be fed the same recorded answer for ever.
         kept = kept_before(visit.finished, len(visit.epochs))
-        await scope.services.store.journal.advance_epoch(visit.thread, visit.key, kept, type(error).__name__)
+        await scope.journal.advance_epoch(visit.thread, visit.key, kept, type(error).__name__)
     await _ended(scope, visit, started, "failed", typed.to_json())
     scope.emit(events.NodeFailed(*at, typed))
 
 
 async def _ended(scope: Scope, visit: Visit, started: float, outcome: str, error: Mapping[str, Any] | None) -> None:
     ended = scope.services.clock.now().timestamp()
-    await scope.services.store.journal.visit_ended(
+    await scope.journal.visit_ended(
         scope.thread,
         VisitRecord(visit.key, visit.node, visit.step, visit.run_id, outcome, 1, started, ended, error),
     )

@@ -210,9 +210,9 @@ class App(LangGraphFace, SyncFace):
         drive = Drive(self, record, lease, principal=principal, listener=on_event, given=None)
         drive.status_before = before
         if skip is not None:
-            await drive.prepared(skip_node(self, record, skip, update, principal_id(principal)))
+            await drive.prepared(skip_node(self, record, drive.scope.journal, skip, update, principal_id(principal)))
         if fresh is not None:
-            await drive.prepared(sample_afresh(self, record, fresh, principal_id(principal)))
+            await drive.prepared(sample_afresh(self, record, drive.scope.journal, fresh, principal_id(principal)))
         return await drive.to_run()
 
     async def recover(

@@ -36,6 +36,7 @@ class Call:
         self.visit = visit
         self.identity = identity
         self.parts = parts
+        self.journal = visit.journal or parts.journal
         self.sends = 0
         self.reservation: Any = None
         self.handed_over = False
@@ -43,7 +44,7 @@ class Call:
         self.record_before: CallRecord | None = None
 
     async def __aenter__(self) -> Call:
-        await load_history(self.visit, self.parts.journal)
+        await load_history(self.visit, self.journal)
         self.sequence = self.visit.next_sequence()
         self.ordinal = self.visit.take_ordinal(self.identity.hash)
         epoch = effective_epoch(self.visit.epochs, self.identity.hash, self.ordinal)
@@ -72,7 +73,7 @@ class Call:
         refuse_drift(self.visit, self.sequence, self.identity, self.ordinal)
         if (self.identity.hash, self.ordinal) not in self.visit.recorded:
             await self._admitted()
-        record = await self.parts.journal.begin(
+        record = await self.journal.begin(
             CallRecord(
                 key=self.key,
                 run_id=self.visit.run_id,
@@ -102,7 +103,7 @@ class Call:
     async def note(self, outcome: str, status: int | None, wait_s: float | None) -> None:
         """Note a sending that brought no answer."""
         attempt = Attempt(outcome, self.parts.clock.now().timestamp(), status, wait_s or 0.0)
-        await self.parts.journal.sent(self.key, attempt, again=wait_s is not None)
+        await self.journal.sent(self.key, attempt, again=wait_s is not None)
         if wait_s is None:
             await self._settle(None)
 
@@ -122,7 +123,7 @@ class Call:
         """Make the answer durable; whoever asked may have it afterwards."""
         self.require_open()
         now = self.parts.clock.now().timestamp()
-        answer = await self.parts.journal.complete(self.key, answer, now)
+        answer = await self.journal.complete(self.key, answer, now)
         crash_point("call.recorded")
         await self._settle(answer)
         if self.record_before is not None:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from vertebra.checkpointers.runs import Lease
+from vertebra.checkpointers.lease import Lease
 from vertebra.errors import LeaseLost, ParallelWrites, StoreError, VertebraError
 from vertebra.nodes.visit import current_visit
 from vertebra.ports import crash_point
@@ -50,6 +50,7 @@ class Drive:
             record.branch,
             principal if principal is not None else record.principal,
             listener,
+            journal=app.services.store.journal.under(lease),
         )
 
     @property
@@ -210,7 +211,7 @@ class Drive:
             due = None
             if isinstance(value, Mapping) and value.get(MARK) and value.get("deadline_s") is not None:
                 due = await self.app.services.store.runs.set_timer(
-                    self.record.thread, f"deadline:{interrupt_id}", float(value["deadline_s"])
+                    self.record.thread, f"deadline:{interrupt_id}", float(value["deadline_s"]), lease=self.lease
                 )
             self.scope.emit(events.Asked(self.record.thread, read_interrupt(interrupt_id, value, node, due)))
 

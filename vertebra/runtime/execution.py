@@ -7,7 +7,7 @@ import re
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from vertebra.errors import NodeFailed, ProviderRefused, VertebraError
+from vertebra.errors import LeaseLost, NodeFailed, ProviderRefused, StoreError, VertebraError
 from vertebra.nodes.kinds import NodeSpec, spec_of
 from vertebra.nodes.question import Question
 from vertebra.nodes.retry import Verdict, typed_cause
@@ -71,6 +71,10 @@ class Execution:
             except Exception as error:
                 if belongs_to_langgraph(error):
                     raise
+                below = typed_cause(error)
+                if isinstance(below, StoreError | LeaseLost):
+                    # Not the node's failure: neither a retry nor a fallback could record anything.
+                    raise below from below.__cause__
                 if not await self._again(error):
                     return await self._stand_in(error)
 
@@ -79,6 +83,7 @@ class Execution:
         visit = Visit(
             *(self._scope.thread, self._key, spec.name, self._place.step, self._scope.run_id, self._place.namespace),
             observer=self._scope.observe,
+            journal=self._scope.journal,
         )
         self._visit = visit
         self._scope.specs[self._key] = spec
@@ -143,7 +148,7 @@ class Execution:
         if verdict is Verdict.FRESH:
             assert visit is not None
             kept = kept_before(visit.finished, self._fresh)
-            await self._scope.services.store.journal.advance_epoch(self._scope.thread, self._key, kept, reason)
+            await self._scope.journal.advance_epoch(self._scope.thread, self._key, kept, reason)
             self._fresh += 1
             crash_point("epoch.advanced")
         wait_s = self._spec.retry.wait_s(self.attempt, self._random)

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from vertebra.checkpointers.fencing import writing_under
 from vertebra.checkpointers.lease import new_holder
 from vertebra.errors import UsageError
 from vertebra.graphs.compilation import RESERVED_CHANNELS
@@ -100,12 +101,13 @@ class LangGraphFace:
                 values = routed_update(app, taken, snapshot.values, values, as_node)
             elif app.definition is not None and values is not None:
                 values = app.definition.schema.validate_update(values, snapshot.values, node="update_state")
-            await app.services.store.journal.intervened(
+            await app.services.store.journal.under(lease).intervened(
                 thread, "update_state", as_node or "", None, {"fields": sorted(values or {})}
             )
             # A checkpoint without its run would be taken for that of an earlier turn.
             config = {**config, "metadata": {**(config.get("metadata") or {}), RUN_KEY: taken.run_id}}
-            updated = await self.graph.aupdate_state(config, values, as_node, task_id)
+            with writing_under(lease):
+                updated = await self.graph.aupdate_state(config, values, as_node, task_id)
             if status in ("interrupted", "done") and (await self.graph.aget_state(thread_config(thread))).next:
                 status = "running"
             return updated

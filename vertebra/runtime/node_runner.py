@@ -91,7 +91,7 @@ class NodeRunner:
         finally:
             ended = scope.services.clock.now().timestamp()
             if outcome in ("done", "failed", "skipped"):
-                await scope.services.store.journal.visit_ended(
+                await scope.journal.visit_ended(
                     scope.thread,
                     VisitRecord(
                         *(key, spec.name, place.step, scope.run_id, outcome, execution.attempt, started, ended),

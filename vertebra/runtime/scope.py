@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from vertebra.errors import UnknownTask, UsageError
 from vertebra.nodes.kinds import Node, NodeSpec, spec_of
 from vertebra.nodes.retry import Retry
 from vertebra.nodes.visit import Visit
+from vertebra.ports import JournalPort
 from vertebra.runtime import effects, events, portal
 from vertebra.runtime.claims import Claims
 from vertebra.runtime.door import Door
@@ -35,6 +36,9 @@ class Scope:
     branch: str
     principal: Any
     listener: Listener | None = None
+    _: KW_ONLY
+    journal: JournalPort
+    """Under the lease of this drive: what it writes late, after a takeover, is refused."""
     specs: dict[str, NodeSpec] = field(default_factory=dict)
     visits: dict[str, Visit] = field(default_factory=dict)
     returned: list[str] = field(default_factory=list)
@@ -76,9 +80,7 @@ class Scope:
     def record_now(self, visit: Visit) -> datetime:
         name = visit.next_value_name("now")
         text = self.services.clock.now().isoformat()
-        return datetime.fromisoformat(
-            self.services.store.journal.record_value_sync(visit.thread, visit.key, name, text)
-        )
+        return datetime.fromisoformat(self.journal.record_value_sync(visit.thread, visit.key, name, text))
 
     def model_for(self, node: str, task: str | None) -> str:
         model = self.services.models.get(task or node) or self.services.default_model
@@ -136,7 +138,11 @@ class Scope:
             inner = self._inner.get(f"{visit.key}\x1f{namespace}")
             if inner is None or inner.closed:
                 key = visit_key(visit.key, node, step, send_index(metadata.get("langgraph_path")), self.branch)
-                inner = Visit(visit.thread, key, node, step, visit.run_id, namespace, observer=self.observe)
+                inner = Visit(
+                    *(visit.thread, key, node, step, visit.run_id, namespace),
+                    observer=self.observe,
+                    journal=self.journal,
+                )
                 self._inner[f"{visit.key}\x1f{namespace}"] = inner
         return inner
 

@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from vertebra.checkpointers.fencing import lost, writing_under
+from vertebra.checkpointers.lease import Lease
 from vertebra.checkpointers.opening import Store
-from vertebra.checkpointers.runs import Lease
-from vertebra.errors import LeaseLost, StoreError, ThreadBusy
+from vertebra.errors import StoreError, ThreadBusy
 from vertebra.ports import Clock
 from vertebra.types import ThreadRecord
 
@@ -40,9 +41,7 @@ class Hold:
     def guard(self) -> None:
         """Raise ``LeaseLost`` if this process may no longer write the thread."""
         if self.lost:
-            raise LeaseLost(
-                f"Thread {self.lease.thread!r} was taken over by another process.", thread=self.lease.thread
-            )
+            raise lost(self.lease)
 
     def stop(self) -> None:
         """Cancel the drive, from any thread; nothing if it has come to its end by itself."""
@@ -148,7 +147,8 @@ async def holding(
     saver.guard(lease.thread, hold.guard, watcher)
     heart.add(hold)
     try:
-        yield hold
+        with writing_under(lease):
+            yield hold
     finally:
         hold.ended = True
         heart.remove(hold)

@@ -9,6 +9,7 @@ from vertebra.errors import UsageError
 from vertebra.graphs.compilation import LOOPS
 from vertebra.graphs.routing import Routing
 from vertebra.nodes.kinds import node_name
+from vertebra.ports import JournalPort
 from vertebra.runtime.snapshots import snapshot_of, thread_config
 from vertebra.types import ThreadRecord
 
@@ -19,7 +20,9 @@ StandIns = dict[tuple[str, int], Any]
 """What was put in the place of nodes' outputs: by node and step."""
 
 
-async def skip_node(app: App, record: ThreadRecord, node: Any, update: Any, by: str | None) -> None:
+async def skip_node(
+    app: App, record: ThreadRecord, journal: JournalPort, node: Any, update: Any, by: str | None
+) -> None:
     """Go on as if ``node``, which is next, had returned ``update``; its siblings are executed as ever.
 
     In a fan-out it stands for each item that has not finished. Raises ``InvalidUpdate``, ``UsageError``.
@@ -33,7 +36,7 @@ async def skip_node(app: App, record: ThreadRecord, node: Any, update: Any, by: 
         "step": _step_after(snapshot),
         "update": base64.b64encode(app.pack(update)).decode(),
     }
-    await app.services.store.journal.intervened(record.thread, "skip", name, by, detail)
+    await journal.intervened(record.thread, "skip", name, by, detail)
 
 
 async def stand_ins(app: App, thread: str) -> StandIns:
@@ -45,19 +48,19 @@ async def stand_ins(app: App, thread: str) -> StandIns:
     }
 
 
-async def sample_afresh(app: App, record: ThreadRecord, node: Any, by: str | None) -> None:
+async def sample_afresh(app: App, record: ThreadRecord, journal: JournalPort, node: Any, by: str | None) -> None:
     """Let ``node``, which is next, ask all its calls anew: advance the epoch of its visits. Raises ``UsageError``."""
     name, snapshot = await _next_node(app, record, node, "asked anew")
     place = f"{name}@{_step_after(snapshot)}"
-    calls = await app.services.store.journal.calls(record.thread)
+    calls = await journal.calls(record.thread)
     visits = {
         c.key.visit
         for c in calls
         if c.key.visit == place or c.key.visit.startswith((f"{place}#", f"{place}~", f"{place}/", f"{place}!"))
     }
     for visit in sorted(visits):
-        await app.services.store.journal.advance_epoch(record.thread, visit, frozenset(), "resume(fresh=)")
-    await app.services.store.journal.intervened(record.thread, "fresh", name, by, {"visits": sorted(visits)})
+        await journal.advance_epoch(record.thread, visit, frozenset(), "resume(fresh=)")
+    await journal.intervened(record.thread, "fresh", name, by, {"visits": sorted(visits)})
 
 
 def routed_update(app: App, record: ThreadRecord, values: Any, update: Any, node: str) -> dict[str, Any]:
