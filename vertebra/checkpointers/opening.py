@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vertebra.checkpointers.database import open_database
 from vertebra.checkpointers.failures import closed, driver_errors
+from vertebra.checkpointers.forks import Forks
 from vertebra.checkpointers.journal import Journal
 from vertebra.checkpointers.migrations import migrate
 from vertebra.checkpointers.runs import RunStore
@@ -42,6 +43,7 @@ class Store:
             raise
         self.journal = Journal(self._database)
         self.runs = RunStore(self._database)
+        self.forks = Forks(self._database)
 
     def allow(self, types: Iterable[type[Any]]) -> None:
         """Let these types come back to life from checkpoints, beside those allowed before."""
