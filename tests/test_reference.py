@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 
+from vertebra.cli.histories import edge_data, tree_data
 from vertebra.cli.main import EXIT_CODES, exit_code, parser
 from vertebra.cli.printing import call_data, finding_data, run_data, thread_data
 from vertebra.errors import VertebraError
 from vertebra.runtime import events
 from vertebra.testing.script import Rule
-from vertebra.types import CallKey, CallRecord, Finding, Run, ThreadRecord
+from vertebra.types import CallKey, CallRecord, Edge, Finding, Run, ThreadRecord, ThreadTree
 
 ROOT = Path(__file__).parent.parent
 API = (ROOT / "docs" / "reference" / "api.md").read_text()
@@ -229,6 +230,8 @@ def test_the_keys_of_json_are_listed() -> None:
         "a run": run_data(Run("t", "r", "done")),
         "a thread": thread_data(record, False),
         "a call": call_data(dataclasses.replace(call, attempts=())),
+        "a tree": tree_data(ThreadTree("t", "g", "1", "done", None, None, False, (), ())),
+        "an edge": edge_data(Edge("c", 0, "loop", (), (), (), 0.0)),
         "a finding": finding_data(Finding("c", "error", "p", "m", "r")),
         "an error": VertebraError("m").to_json(),
     }

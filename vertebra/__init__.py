@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vertebra.graphs import Append, Graph
     from vertebra.nodes import Context, Question, Retry, effect, human, llm, transition
     from vertebra.runtime import App, http_client
-    from vertebra.types import Finding, Interrupt, Run, Usage
+    from vertebra.types import Edge, Finding, Interrupt, Run, ThreadTree, Usage
 
 __version__ = "0.1.0"
 
@@ -23,12 +23,14 @@ _HOMES = {
     "App": "vertebra.runtime",
     "Append": "vertebra.graphs",
     "Context": "vertebra.nodes",
+    "Edge": "vertebra.types",
     "Finding": "vertebra.types",
     "Graph": "vertebra.graphs",
     "Interrupt": "vertebra.types",
     "Question": "vertebra.nodes",
     "Retry": "vertebra.nodes",
     "Run": "vertebra.types",
+    "ThreadTree": "vertebra.types",
     "Usage": "vertebra.types",
     "VertebraError": "vertebra.errors",
     "effect": "vertebra.nodes",
@@ -45,12 +47,14 @@ __all__ = [
     "App",
     "Append",
     "Context",
+    "Edge",
     "Finding",
     "Graph",
     "Interrupt",
     "Question",
     "Retry",
     "Run",
+    "ThreadTree",
     "Usage",
     "VertebraError",
     "__version__",

@@ -26,6 +26,8 @@
     │   └── StreamTruncated           the stream ended before its last event
     ├── ThreadError                   the thread cannot do what was asked
     │   ├── ThreadNotFound
+    │   ├── ThreadExists              a fork needs an id of its own
+    │   ├── CheckpointNotFound        no such checkpoint in its history
     │   ├── ThreadBusy                another writer holds the lease
     │   ├── ThreadNotFinished         resume it, do not start it again
     │   ├── ThreadCancelled           it was cancelled
@@ -243,6 +245,16 @@ class ThreadError(VertebraError):
 class ThreadNotFound(ThreadError):
     code = "thread_not_found"
     default_remedy = "check the thread id and the database; `vertebra threads` lists what is there."
+
+
+class ThreadExists(ThreadError):
+    code = "thread_exists"
+    default_remedy = "choose another thread_id for the fork, or none; or delete() that thread first."
+
+
+class CheckpointNotFound(ThreadError):
+    code = "checkpoint_not_found"
+    default_remedy = "take the id from app.tree(thread) or `vertebra history THREAD`."
 
 
 class ThreadBusy(ThreadError):

@@ -130,6 +130,8 @@ class CallRecord:
     replays: int
     attempts: tuple[Attempt, ...] = ()
     sequence: int | None = None
+    origin: str | None = None
+    """The thread that made the call, where this one has it from the thread it was forked from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,55 @@ class ThreadRecord:
     error: Mapping[str, Any] | None
     story: tuple[Mapping[str, Any], ...] = ()
     input: bytes | None = None
+    parent: str | None = None
+    """The thread that this one was forked from."""
+    parent_checkpoint: str | None = None
+    """Where it was forked: a checkpoint of the parent."""
+    seed: str | None = None
+    """The thread with whose chance (``ctx.random``, ``ctx.uuid()``) this one goes on; None: its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One durable edge of a thread: a checkpoint, and how the thread came to it."""
+
+    checkpoint_id: str
+    step: int
+    source: str
+    """``input``, ``loop`` (nodes ran), ``update`` (by hand) or ``fork``."""
+    nodes: tuple[str, ...]
+    """The nodes that ran before it."""
+    next: tuple[str, ...]
+    changed: tuple[str, ...]
+    """The fields of the state that were written."""
+    at: float
+    """Unix seconds."""
+    previous: str | None = None
+    """The checkpoint before it in the same thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadTree:
+    """The history of a thread, with the threads that were forked from it."""
+
+    thread: str
+    graph: str
+    version: str
+    status: RunStatus
+    parent: str | None
+    forked_at: str | None
+    """The checkpoint of the parent."""
+    fresh: bool
+    """Forked without the recorded answers that lay ahead."""
+    edges: tuple[Edge, ...]
+    """Oldest first."""
+    forks: tuple[ThreadTree, ...]
+
+    def find(self, thread: str) -> ThreadTree | None:
+        """The part of this tree that is ``thread``."""
+        if self.thread == thread:
+            return self
+        return next((found for fork in self.forks if (found := fork.find(thread)) is not None), None)
 
 
 @dataclass(frozen=True, slots=True)

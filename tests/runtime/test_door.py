@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 import vertebra
 from vertebra import END, START, Append, Context, Graph, Retry, effect, llm, open_checkpointer
+from vertebra.checkpointers.migrations import MIGRATIONS
 from vertebra.errors import NoVisit
 from vertebra.testing import ScriptedModel
 
@@ -378,5 +379,7 @@ def test_a_database_of_an_older_connection_is_closed_cleanly(sqlite_url: str) ->
     with open_checkpointer(sqlite_url):
         pass
     with sqlite3.connect(path) as connection:
-        assert connection.execute("SELECT version FROM vertebra_schema").fetchall() == [(1,)]
+        assert connection.execute("SELECT version FROM vertebra_schema").fetchall() == [
+            (n + 1,) for n in range(len(MIGRATIONS))
+        ]
     connection.close()

@@ -18,7 +18,7 @@ Kept = frozenset[tuple[str, int]]
 _COLUMNS = (
     "thread, visit, request_hash, epoch, ordinal, run_id, node, step, kind, endpoint, model, status, request, "
     "sequence, answer_status, answer_headers, answer_body, input_tokens, output_tokens, started_at, finished_at, "
-    "sends, lost, replays, attempts"
+    "sends, lost, replays, attempts, origin"
 )
 _BY_KEY = "thread = ? AND visit = ? AND request_hash = ? AND epoch = ? AND ordinal = ?"
 
@@ -130,10 +130,10 @@ def _key(key: CallKey) -> tuple[Any, ...]:
 
 def _begin(tx: Tx, call: CallRecord) -> CallRecord:
     is_new = tx.execute(
-        f"INSERT INTO vertebra_calls ({_COLUMNS}) VALUES ({', '.join('?' * 25)}) ON CONFLICT DO NOTHING",
+        f"INSERT INTO vertebra_calls ({_COLUMNS}) VALUES ({', '.join('?' * 26)}) ON CONFLICT DO NOTHING",
         *_key(call.key),
         *(call.run_id, call.node, call.step, call.kind, call.endpoint, call.model, "intent", call.request),
-        *(call.sequence, None, None, None, None, None, call.started_at, None, 1, 0, 0, "[]"),
+        *(call.sequence, None, None, None, None, None, call.started_at, None, 1, 0, 0, "[]", None),
     )
     if is_new:
         return replace(call, status="intent", sends=1)
@@ -141,8 +141,13 @@ def _begin(tx: Tx, call: CallRecord) -> CallRecord:
     known = _get(tx, call.key)
     assert known is not None
     if known.status == "done":
-        tx.execute(f"UPDATE vertebra_calls SET replays = replays + 1 WHERE {_BY_KEY}", *_key(call.key))
-        return replace(known, replays=known.replays + 1)
+        # An inherited call counts in the run that takes its answer: nobody ran it here before.
+        tx.execute(
+            "UPDATE vertebra_calls SET replays = replays + 1, "
+            f"run_id = CASE WHEN origin IS NULL THEN run_id ELSE ? END WHERE {_BY_KEY}",
+            *(call.run_id, *_key(call.key)),
+        )
+        return replace(known, replays=known.replays + 1, run_id=known.run_id if known.origin is None else call.run_id)
     # An intent whose last sending has no noted outcome: its process died with the answer, if there was one.
     lost = 1 if len(known.attempts) < known.sends else 0
     attempts = (*known.attempts, *([Attempt("unknown: the process died", call.started_at)] * lost))
@@ -222,7 +227,7 @@ def _record(row: Row) -> CallRecord:
     (thread, visit, digest, epoch, ordinal, run_id, node, step, kind, endpoint, model, status, request, sequence) = row[
         :14
     ]
-    (a_status, a_headers, a_body, tokens_in, tokens_out, started, finished, sends, lost, replays, attempts) = row[14:]
+    (a_status, a_headers, a_body, tokens_in, tokens_out, started, finished, sends, lost, replays, attempts) = row[14:25]
     answer = None
     if status == "done":
         headers = tuple((str(k), str(v)) for k, v in json.loads(a_headers))
@@ -245,6 +250,7 @@ def _record(row: Row) -> CallRecord:
         replays=int(replays),
         attempts=tuple(_attempts(attempts)),
         sequence=_int(sequence),
+        origin=row[25],
     )
 
 

@@ -133,6 +133,14 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
+    (
+        # A fork is a thread with a parent (decision 0006); an inherited call names the thread that made it.
+        "ALTER TABLE vertebra_threads ADD COLUMN parent TEXT",
+        "ALTER TABLE vertebra_threads ADD COLUMN parent_checkpoint TEXT",
+        "ALTER TABLE vertebra_threads ADD COLUMN seed TEXT",
+        "ALTER TABLE vertebra_calls ADD COLUMN origin TEXT",
+        "CREATE INDEX vertebra_threads_by_parent ON vertebra_threads (parent)",
+    ),
 )
 
 THREAD_TABLES = ("calls", "epochs", "values", "visits", "answers", "timers", "interventions", "threads")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vertebra.checkpointers.database import open_database
 from vertebra.checkpointers.failures import closed, driver_errors
 from vertebra.checkpointers.fencing import require_held
+from vertebra.checkpointers.forks import Forks
 from vertebra.checkpointers.journal import Journal
 from vertebra.checkpointers.lease import Lease
 from vertebra.checkpointers.migrations import migrate
@@ -44,6 +45,7 @@ class Store:
             raise
         self.journal = Journal(self._database)
         self.runs = RunStore(self._database)
+        self.forks = Forks(self._database)
 
     def allow(self, types: Iterable[type[Any]]) -> None:
         """Let these types come back to life from checkpoints, beside those allowed before."""

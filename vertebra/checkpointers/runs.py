@@ -23,7 +23,8 @@ from vertebra.types import RunStatus, ThreadRecord
 
 _COLUMNS = (
     "thread, graph, version, fingerprint, shape, run_id, status, branch, recoveries, created_at, updated_at, "
-    "lease_holder, lease_epoch, lease_until, cancel_requested, principal, error, story, input"
+    "lease_holder, lease_epoch, lease_until, cancel_requested, principal, error, story, input, "
+    "parent, parent_checkpoint, seed"
 )
 _STORY_LENGTH = 50
 
@@ -465,7 +466,7 @@ def _answer(tx: Tx, thread: str, interrupt_id: str, answer: str, principal: str 
 
 def _record(row: Row) -> ThreadRecord:
     (thread, graph, version, fingerprint, shape, run_id, status, branch, recoveries, created, updated) = row[:11]
-    (holder, epoch, until, cancel, principal, error, story, given) = row[11:]
+    (holder, epoch, until, cancel, principal, error, story, given, parent, parent_checkpoint, seed) = row[11:]
     return ThreadRecord(
         thread=thread,
         graph=graph,
@@ -486,4 +487,7 @@ def _record(row: Row) -> ThreadRecord:
         error=json.loads(error) if error else None,
         story=tuple(json.loads(story)),
         input=None if given is None else bytes(given),
+        parent=parent,
+        parent_checkpoint=parent_checkpoint,
+        seed=seed,
     )

@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"vertebra {__version__}")
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_run, _resume, _recover, _cancel, _threads, _show, _graph):
+    for add in (_run, _resume, _recover, _cancel, _threads, _show, _history, _fork, _graph):
         add(commands)
 
     from vertebra.cli.demo.command import add_parser
@@ -147,6 +147,36 @@ def _show(commands: Any) -> None:
     _store(show)
 
 
+def _history(commands: Any) -> None:
+    history = _command(
+        commands,
+        "history",
+        "show the edges of a thread and the threads that were forked from it, as a tree",
+        "vertebra history visit-42",
+        "vertebra history visit-42 --json | jq -r '.edges[-2].checkpoint_id'",
+    )
+    history.add_argument("thread", metavar="THREAD")
+    _store(history)
+
+
+def _fork(commands: Any) -> None:
+    fork = _command(
+        commands,
+        "fork",
+        "make a thread that goes on from where another stood; resume drives it",
+        "vertebra fork agents:graph visit-42 --thread visit-42b",
+        """vertebra fork agents:graph visit-42 --at 1f0a... --update '{"tone": "kind"}' --fresh""",
+    )
+    _graph_argument(fork)
+    fork.add_argument("thread", metavar="THREAD")
+    fork.add_argument("--at", metavar="CHECKPOINT", help="a checkpoint of its history (default: the latest)")
+    fork.add_argument("--update", metavar="JSON", help="fields of the state, or @file, or @-")
+    fork.add_argument("--as-node", metavar="NODE", help="the node that would have returned it (default: the last)")
+    fork.add_argument("--fresh", action="store_true", help="without the recorded answers: ask anew, and pay again")
+    fork.add_argument("--thread", dest="fork_id", metavar="FORK", help="id of the new thread (default: a fresh one)")
+    _store(fork)
+
+
 def _graph(commands: Any) -> None:
     graph = commands.add_parser("graph", help="look at a graph without running it")
     actions = graph.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -227,7 +257,7 @@ def require_fitting(options: argparse.Namespace) -> None:
     """Refuse options that mean nothing together. Raises ``UsageError``."""
     needs: dict[str, Callable[[], Any]] = {"update": lambda: options.skip, "interrupt": lambda: options.answer}
     for name, needed in needs.items():
-        if getattr(options, name, None) is not None and needed() is None:
+        if options.command == "resume" and getattr(options, name) is not None and needed() is None:
             other = "--skip NODE" if name == "update" else "--answer JSON"
             raise UsageError(f"--{name} does nothing without {other}.", remedy=f"add {other}, or leave it out.")
 

@@ -72,8 +72,9 @@ def call_data(call: CallRecord) -> dict[str, Any]:
         "sends": call.sends,
         "lost": call.lost,
         "attempts": plain(list(call.attempts)),
-        "source": None if answer is None else "journal" if call.replays else "provider",
+        "source": None if answer is None else "journal" if call.replays or call.origin else "provider",
         "answered_from_journal": call.replays,
+        "origin": call.origin,
     }
 
 
@@ -200,12 +201,13 @@ def _source(call: CallRecord) -> str:
         made = f"no answer: {call.attempts[-1].outcome}" if call.attempts else "no answer yet"
     else:
         made = "the system" if call.kind == "effect" else "provider"
+        made = made if call.origin is None else f"thread {call.origin}"
     parts = [made, f"{call.replays}x journal" if call.replays else "", f"sent {call.sends}x" if call.sends > 1 else ""]
     return ", ".join(part for part in (*parts, f"{call.lost} lost" if call.lost else "") if part)
 
 
 def _total(calls: Sequence[CallRecord]) -> str:
-    paid = [call for call in calls if call.answer is not None and call.kind != "effect"]
+    paid = [call for call in calls if call.answer is not None and call.kind != "effect" and call.origin is None]
     tokens_in = sum(call.answer.input_tokens or 0 for call in paid if call.answer)
     tokens_out = sum(call.answer.output_tokens or 0 for call in paid if call.answer)
     effects = sum(call.kind == "effect" for call in calls)

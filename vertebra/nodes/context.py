@@ -124,7 +124,7 @@ class Context:
     def uuid(self) -> uuid.UUID:
         """A version 4 UUID, the same on replay, independent of ``random``."""
         if self._uuids is None:
-            self._uuids = Random(f"uuid\x1f{self._visit.thread}\x1f{self._visit.key}")
+            self._uuids = Random(f"uuid\x1f{self._visit.seed}")
         return uuid.UUID(int=self._uuids.getrandbits(128), version=4)
 
     def emit(self, payload: Any) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,15 @@ def visit_key(outer: str | None, node: str, step: int, index: int | None, branch
         path, _, tail = outer.partition("~")
         return f"{path}/{own}" + (f"~{tail}" if tail else "")
     return own + (f"~{branch}" if branch else "")
+
+
+def outer_step(key: str) -> int:
+    """The superstep of the thread in which a visit takes place, however deep it is nested."""
+    found = _OUTER_STEP.search(key)
+    return int(found[1]) if found else -1
+
+
+_OUTER_STEP = re.compile(r"@(\d+)(?=[#/~!]|$)")
 
 
 def effective_epoch(epochs: Sequence[Kept | None], request_hash: str, ordinal: int) -> int:
@@ -80,6 +90,10 @@ class Visit:
     """Where its calls are recorded, under the lease of the drive; None: where the door records by itself."""
     asked_anew: int = 0
     """Calls of this execution that the record had no answer for."""
+    inherited: frozenset[tuple[str, int]] = frozenset()
+    """Recorded calls that a fork has from its parent and has not taken yet: it may ask otherwise."""
+    seed_thread: str | None = None
+    """The thread whose chance this visit has, where it is not its own: a fork goes on with its parent's."""
     _used: dict[str, set[int]] = field(default_factory=dict)
     _sequence: Iterator[int] = field(default_factory=itertools.count)
     _values: dict[str, Any] = field(default_factory=dict)
@@ -133,8 +147,13 @@ class Visit:
 
     def random(self) -> Random:
         """A generator seeded by the visit: the same numbers whenever it is executed again."""
-        seed = hashlib.sha256(f"{self.thread}\x1f{self.key}".encode()).digest()
+        seed = hashlib.sha256(self.seed.encode()).digest()
         return Random(int.from_bytes(seed[:16], "big"))
+
+    @property
+    def seed(self) -> str:
+        """What chance in this visit comes from."""
+        return f"{self.seed_thread or self.thread}\x1f{self.key}"
 
     def notify(self, kind: str, details: Mapping[str, Any]) -> None:
         if self.observer is not None:

@@ -130,11 +130,7 @@ async def _execute(name: str, place: Place, runnable: Any, state: Any, config: A
     scope = require_scope()
     outer = current_visit.get()
     key = visit_key(outer.key if outer else None, name, place.step, place.index, scope.branch)
-    visit = Visit(
-        *(scope.thread, key, name, place.step, scope.run_id, place.namespace),
-        observer=scope.observe,
-        journal=scope.journal,
-    )
+    visit = scope.visit(key, name, place.step, place.namespace)
     scope.visits[key] = visit
     at = (scope.thread, name, place.step, key)
     scope.emit(events.NodeStarted(*at, 1))

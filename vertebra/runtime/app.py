@@ -19,6 +19,7 @@ from vertebra.runtime import events
 from vertebra.runtime.answering import accept_answer
 from vertebra.runtime.compiling import compile_definition, open_services, state_types
 from vertebra.runtime.driving import Drive
+from vertebra.runtime.forking import fork_thread
 from vertebra.runtime.langgraph_face import LangGraphFace
 from vertebra.runtime.listening import UNSET, events_of
 from vertebra.runtime.outcome import run_of
@@ -28,8 +29,9 @@ from vertebra.runtime.services import LEASE_TTL_S, MAX_RECOVERIES, AppServices
 from vertebra.runtime.session import Heart, patiently
 from vertebra.runtime.steering import sample_afresh, skip_node
 from vertebra.runtime.sync_face import SyncFace
+from vertebra.runtime.trees import tree_of
 from vertebra.runtime.versions import require_same_shape
-from vertebra.types import Run
+from vertebra.types import Run, ThreadTree
 
 if TYPE_CHECKING:
     from vertebra.nodes.kinds import NodeSpec
@@ -226,6 +228,33 @@ class App(LangGraphFace, SyncFace):
         """
         self.require_open()
         return await recover_runs(self, thread_id, at_once, on_event)
+
+    async def fork(
+        self,
+        thread: str,
+        *,
+        at: str | None = None,
+        update: Any = None,
+        as_node: Any = None,
+        fresh: bool = False,
+        thread_id: str | None = None,
+    ) -> Run:
+        """Make a new thread that stands where ``thread`` stood at checkpoint ``at`` (default: its latest).
+
+        The parent is untouched, and may be driven meanwhile. ``update`` changes the fork's state as if the
+        nodes that ran last had returned it, so that their routers choose anew; ``as_node`` names another
+        node. The fork has the recorded answers that lie ahead of it: driven on by ``resume``, it asks only
+        what differs; ``fresh``: it has none, and does effects again. People are asked again in any case.
+        ``thread_id``: of the new thread (default: a fresh one). Raises ``ThreadNotFound``,
+        ``CheckpointNotFound``, ``ThreadExists``, ``GraphChanged``, ``InvalidUpdate``, ``RouterFailed``,
+        ``UsageError``, and ``ThreadBusy`` while another process makes the same fork.
+        """
+        self.require_open()
+        return await fork_thread(self, thread, at, update, as_node, fresh, _thread_id(thread_id))
+
+    async def tree(self, thread_id: str) -> ThreadTree:
+        """The edges of a thread, of what it was forked from and of all forks. Raises ``ThreadNotFound``."""
+        return await tree_of(self.services.store, thread_id)
 
     async def cancel(self, thread_id: str) -> bool:
         """Cancel a thread. True if it is cancelled now, False if its process has been asked to stop."""

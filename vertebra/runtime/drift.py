@@ -23,7 +23,15 @@ async def load_history(visit: Visit, journal: JournalPort) -> None:
     current = [c for c in done if c.key.epoch == effective_epoch(epochs, c.key.request_hash, c.key.ordinal)]
     visit.epochs = epochs
     visit.recorded = frozenset((c.key.request_hash, c.key.ordinal) for c in current)
-    visit.prior = {c.sequence: (c.key.request_hash, c.endpoint, c.request) for c in current if c.sequence is not None}
+    # What a fork inherits was asked of another state: to ask otherwise is what forks are for.
+    visit.inherited = frozenset(
+        (c.key.request_hash, c.key.ordinal) for c in current if c.origin is not None and not c.replays
+    )
+    visit.prior = {
+        c.sequence: (c.key.request_hash, c.endpoint, c.request)
+        for c in current
+        if c.sequence is not None and (c.origin is None or c.replays)
+    }
 
 
 def refuse_drift(visit: Visit, sequence: int | None, identity: Identity, ordinal: int) -> None:

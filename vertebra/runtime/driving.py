@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from vertebra.runtime.app import App
 
 RUN_KEY = "vertebra_run"
+FORK_KEY = "vertebra_fork"
+"""In the metadata of a fork's first checkpoint: thread and checkpoint that it was forked from."""
 RECURSION_LIMIT = 1_000_000
 """Cycles are bounded by max_visits, which check() demands; LangGraph's own limit must not come first."""
 
@@ -51,6 +53,7 @@ class Drive:
             principal if principal is not None else record.principal,
             listener,
             journal=app.services.store.journal.under(lease),
+            seed=record.seed,
         )
 
     @property
@@ -156,7 +159,7 @@ class Drive:
 
     async def _payload(self) -> Any:
         """What to hand to LangGraph: the input of a run that has no checkpoint yet, answers, or nothing."""
-        latest = await self.app.services.store.saver.aget_tuple(self.config)
+        latest = await self._latest()
         if latest is None or (latest.metadata or {}).get(RUN_KEY) != self.record.run_id:
             given = self.given if self.given is not None else self.app.unpack(self.record.input or b"")
             if latest is None and self.app.definition is not None:
@@ -180,6 +183,15 @@ class Drive:
             if (not task.interrupts and task.result is None) or (task.name, self._step(latest)) in self.scope.stand_ins
         ]
         return None if others else _WAITING
+
+    async def _latest(self) -> Any:
+        """The newest checkpoint, but for one of a fork whose process died before the fork was a thread."""
+        saver = self.app.services.store.saver
+        latest = await saver.aget_tuple(self.config)
+        if self.record.parent is None and latest is not None and FORK_KEY in (latest.metadata or {}):
+            await saver.adelete_thread(self.record.thread)
+            return None
+        return latest
 
     def _step(self, latest: Any) -> int:
         """The superstep that follows a checkpoint."""

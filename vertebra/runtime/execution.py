@@ -80,11 +80,7 @@ class Execution:
 
     async def _once(self) -> dict[str, Any]:
         spec = self._spec
-        visit = Visit(
-            *(self._scope.thread, self._key, spec.name, self._place.step, self._scope.run_id, self._place.namespace),
-            observer=self._scope.observe,
-            journal=self._scope.journal,
-        )
+        visit = self._scope.visit(self._key, spec.name, self._place.step, self._place.namespace)
         self._visit = visit
         self._scope.specs[self._key] = spec
         self._scope.visits[self._key] = visit
@@ -185,7 +181,7 @@ class Execution:
         if outcome == "skipped":
             self._scope.emit(events.NodeSkipped(*self._at))
         elif outcome == "done":
-            unused = len((visit.recorded if visit else frozenset()) - set(visit.finished if visit else ()))
+            unused = len(visit.recorded - visit.inherited - set(visit.finished)) if visit else 0
             if visit is not None and unused and visit.asked_anew:
                 self._scope.emit(events.RequestsDiffer(*self._at, unused, visit.asked_anew))
             self._scope.emit(events.NodeFinished(*self._at, seconds, self._fields))

@@ -73,9 +73,11 @@ class LangGraphFace:
         yield from portal.runs.iterate(lambda: self.aget_state_history(config, **options))
 
     async def history(self, thread_id: str, *, limit: int | None = None) -> AsyncIterator[Any]:
-        """The snapshots of a thread, latest first."""
-        async for snapshot in self.aget_state_history(thread_config(thread_id), limit=limit):
-            yield snapshot
+        """The snapshots of a thread, latest first; a fork's goes on with its parent's, from where it was forked."""
+        from vertebra.runtime.trees import history_of
+
+        async for snapshot in history_of(self._app(), thread_id, limit):
+            yield _public(snapshot)
 
     async def aupdate_state(
         self, config: Any, values: Any, as_node: str | None = None, task_id: str | None = None
@@ -129,8 +131,8 @@ def with_thread(config: Any) -> dict[str, Any]:
     configurable.setdefault("thread_id", uuid.uuid4().hex)
     if configurable.get("checkpoint_id"):
         raise UsageError(
-            "Running on from an older checkpoint is a fork of the thread, which is not built yet.",
-            remedy="update_state() the latest checkpoint instead.",
+            "Running on from an older checkpoint would leave the thread with two futures.",
+            remedy="fork it: run = await app.fork(thread, at=checkpoint_id), then resume(run.thread_id).",
         )
     settings["configurable"] = configurable
     return settings

@@ -25,8 +25,8 @@ def usage_by_node(calls: Iterable[CallRecord], visits: Iterable[VisitRecord], ru
     for call in calls:
         if call.run_id != run_id or call.kind == "effect":
             continue
-        done = call.status == "done"
-        answer = call.answer
+        done = call.status == "done" and call.origin is None  # an inherited call was paid for by another thread
+        answer = call.answer if call.origin is None else None
         usage[call.node] = usage.get(call.node, Usage()) + Usage(
             calls=int(done),
             replayed=call.replays,

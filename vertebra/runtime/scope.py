@@ -46,6 +46,8 @@ class Scope:
     siblings: Siblings = field(default_factory=Siblings)
     stand_ins: Mapping[tuple[str, int], Any] = field(default_factory=dict)
     """What a person put in the place of a node's output, by node and step."""
+    seed: str | None = None
+    """The thread whose chance this one goes on with (``ThreadRecord.seed``)."""
     _inner: dict[str, Visit] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -116,6 +118,15 @@ class Scope:
         with visit.on_this_strand():
             return portal.calls.call(self.run_effect, visit, fn, args, kwargs)
 
+    def visit(self, key: str, node: str, step: int, namespace: str) -> Visit:
+        """The books of one execution in this drive."""
+        return Visit(
+            *(self.thread, key, node, step, self.run_id, namespace),
+            observer=self.observe,
+            journal=self.journal,
+            seed_thread=self.seed,
+        )
+
     def inner_visit(self, visit: Visit) -> Visit:
         """The visit of a node inside a LangGraph subgraph that a node called by itself.
 
@@ -138,11 +149,7 @@ class Scope:
             inner = self._inner.get(f"{visit.key}\x1f{namespace}")
             if inner is None or inner.closed:
                 key = visit_key(visit.key, node, step, send_index(metadata.get("langgraph_path")), self.branch)
-                inner = Visit(
-                    *(visit.thread, key, node, step, visit.run_id, namespace),
-                    observer=self.observe,
-                    journal=self.journal,
-                )
+                inner = self.visit(key, node, step, namespace)
                 self._inner[f"{visit.key}\x1f{namespace}"] = inner
         return inner
 

@@ -24,3 +24,9 @@ async def snapshot_of(graph: Any, config: Any, *, subgraphs: bool = False) -> An
 def thread_config(thread: str) -> Any:
     """LangGraph's config that means the latest checkpoint of a thread."""
     return {"configurable": {"thread_id": thread}}
+
+
+def checkpoint_config(thread: str, checkpoint: str | None = None) -> Any:
+    """LangGraph's config that means one checkpoint of the graph itself, not of a subgraph; None: the latest."""
+    found = {"thread_id": thread, "checkpoint_ns": ""}
+    return {"configurable": found if checkpoint is None else {**found, "checkpoint_id": checkpoint}}

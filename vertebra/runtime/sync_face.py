@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from vertebra.runtime import events, portal
-from vertebra.types import Run
+from vertebra.types import Run, ThreadTree
 
 
 class SyncFace:
@@ -27,6 +27,16 @@ class SyncFace:
         """``recover`` for sync code."""
         runs: list[Run] = _call(self, "recover", thread_id, **options)
         return runs
+
+    def fork_sync(self, thread: str, **options: Any) -> Run:
+        """``fork`` for sync code."""
+        run: Run = _call(self, "fork", thread, **options)
+        return run
+
+    def tree_sync(self, thread_id: str) -> ThreadTree:
+        """``tree`` for sync code."""
+        tree: ThreadTree = _call(self, "tree", thread_id)
+        return tree
 
     def cancel_sync(self, thread_id: str) -> bool:
         """``cancel`` for sync code."""

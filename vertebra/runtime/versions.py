@@ -12,9 +12,14 @@ if TYPE_CHECKING:
     from vertebra.runtime.app import App
 
 
-def require_same_shape(app: App, record: ThreadRecord) -> None:
-    """Raise ``GraphChanged`` where a thread that has not ended was started by another shape of the graph."""
-    if record.fingerprint == app.fingerprint or record.status in ("done", "cancelled"):
+def require_same_shape(app: App, record: ThreadRecord, *, ended_too: bool = False) -> None:
+    """Raise ``GraphChanged`` where a thread was started by another shape of the graph.
+
+    One that has ended is let through unless ``ended_too``: nothing of it goes on.
+    """
+    if record.fingerprint == app.fingerprint:
+        return
+    if record.status in ("done", "cancelled") and not ended_too:
         return
     lines = difference(record.shape, app.shape)
     raise GraphChanged(
