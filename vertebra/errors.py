@@ -43,7 +43,8 @@
     │   ├── StoreUrlInvalid
     │   ├── StoreUnavailable          cannot be opened, reached, locked or written
     │   ├── StoreTooNew               written by a later release of Vertebra
-    │   └── StoreCorrupt              does not hold what it should
+    │   ├── StoreCorrupt              does not hold what it should
+    │   └── ClockSetBack              this machine's clock is behind the thread's latest checkpoint
     ├── AppDraining                   the app was told to drain: it drives nothing any more
     ├── MissingExtra                  an optional dependency is not installed
     └── UsageError                    the API was used in a way that cannot work
@@ -335,6 +336,13 @@ class StoreTooNew(StoreError):
 class StoreCorrupt(StoreError):
     code = "store_corrupt"
     default_remedy = "restore the database from a backup; nothing was changed."
+
+
+class ClockSetBack(StoreError):
+    """LangGraph orders checkpoints by the time at which they were made: a new one would be taken for an old one."""
+
+    code = "clock_set_back"
+    default_remedy = "set this machine's clock right, or wait until it has caught up; then resume the thread."
 
 
 class AppDraining(VertebraError):

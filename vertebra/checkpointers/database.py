@@ -201,7 +201,8 @@ def open_pool(url: StoreUrl, **kwargs: Any) -> Any:
     require_postgres()
     import psycopg
     from psycopg.conninfo import conninfo_to_dict
-    from psycopg_pool import ConnectionPool
+
+    from vertebra.checkpointers.pool import Pool
 
     try:
         given = conninfo_to_dict(url.dsn)
@@ -220,13 +221,13 @@ def open_pool(url: StoreUrl, **kwargs: Any) -> Any:
     with driver_errors(url):
         # At first alone: a pool would try again in the background, and only say that it has waited too long.
         psycopg.connect(url.dsn, connect_timeout=int(given.get("connect_timeout") or CONNECT_TIMEOUT_S)).close()
-        pool = ConnectionPool(
+        pool = Pool(
             url.dsn,
             min_size=1,
             max_size=POOL_SIZE,
             kwargs=kwargs,
             configure=configure,
-            check=ConnectionPool.check_connection,
+            check=Pool.check_connection,
             timeout=CONNECT_TIMEOUT_S,
             open=False,
         )

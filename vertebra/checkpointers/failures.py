@@ -19,7 +19,7 @@ def driver_errors(url: StoreUrl) -> AbstractContextManager[None]:
 
 def closed(what: str) -> StoreUnavailable:
     """For whoever comes after ``close()``."""
-    return StoreUnavailable(f"The {what} is closed.", remedy="open it again, or close it later.")
+    return StoreUnavailable(f"The {what} is closed.", remedy="open it again, or close it later.", closed=True)
 
 
 def require_postgres() -> None:
@@ -71,13 +71,31 @@ def _postgres_errors(url: StoreUrl) -> Iterator[None]:
 
 def _postgres_error(error: Exception, url: StoreUrl) -> VertebraError:
     import psycopg.errors as kinds
+    from psycopg_pool import PoolTimeout, TooManyRequests
 
     message = f"PostgreSQL at {url}: {redacted(' '.join(str(error).split()))}."
     if isinstance(error, kinds.InsufficientPrivilege):
         return StoreUnavailable(
             message, remedy="grant the user CREATE on the schema and all rights on its tables, then resume the thread."
         )
-    if isinstance(error, kinds.UndefinedTable | kinds.UndefinedColumn | kinds.IntegrityError):
+    if isinstance(
+        error, kinds.TooManyConnections | kinds.ConfigurationLimitExceeded | PoolTimeout | TooManyRequests
+    ) or ("too many" in message):
+        return StoreUnavailable(
+            message,
+            remedy="check that the database can be reached and takes more connections (max_connections, limits of role "
+            "and database), or let fewer processes share it; then resume the thread.",
+        )
+    if isinstance(error, kinds.DiskFull):
+        return StoreUnavailable(message, remedy="free disk space on the server, then resume the thread.")
+    if isinstance(
+        error,
+        kinds.UndefinedTable
+        | kinds.UndefinedColumn
+        | kinds.IntegrityError
+        | kinds.DataCorrupted
+        | kinds.IndexCorrupted,
+    ):
         return StoreCorrupt(message)
     return StoreUnavailable(message)
 

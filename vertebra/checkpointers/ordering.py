@@ -28,6 +28,7 @@ from langgraph.checkpoint.base import (
 from vertebra.checkpointers.database import in_thread
 from vertebra.checkpointers.failures import closed
 from vertebra.checkpointers.fencing import current_lease
+from vertebra.checkpointers.ids import require_later
 from vertebra.checkpointers.lease import Lease
 from vertebra.errors import StoreUnavailable
 from vertebra.ports import crash_point
@@ -137,6 +138,7 @@ class OrderedSaver(BaseCheckpointSaver[Any]):
     ) -> RunnableConfig:
         place = _place(config)
         await self._writes_are_durable(place)
+        require_later(checkpoint["id"], config["configurable"].get("checkpoint_id"), place[0])
         await self._check(place[0])
         crash_point("checkpoint.before")
         result: RunnableConfig = await self._call("put", config, checkpoint, metadata, new_versions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from vertebra.errors import VisitClosed
+from vertebra.errors import StoreUnavailable, VisitClosed
 from vertebra.nodes.visit import Visit, effective_epoch
 from vertebra.ports import BudgetPort, Clock, JournalPort, LedgerPort, PolicyPort, Sender, SpanPort, crash_point
 from vertebra.runtime.drift import load_history, refuse_drift
@@ -27,6 +27,8 @@ class DoorParts:
     max_answer_bytes: int = 64_000_000
     drain_s: float = 5.0
     drain_bytes: int = 1_000_000
+    record_patience_s: float = 20.0
+    """How long a database that is away is waited for with an answer that has been paid for."""
 
 
 class Call:
@@ -123,7 +125,7 @@ class Call:
         """Make the answer durable; whoever asked may have it afterwards."""
         self.require_open()
         now = self.parts.clock.now().timestamp()
-        answer = await self.journal.complete(self.key, answer, now)
+        answer = await self._complete(answer, now)
         crash_point("call.recorded")
         await self._settle(answer)
         if self.record_before is not None:
@@ -132,6 +134,19 @@ class Call:
             if self.parts.span is not None:
                 await self.parts.span.emit(self.record_before, answer)
         self._taken(answer, "provider")
+
+    async def _complete(self, answer: RecordedAnswer, now: float) -> RecordedAnswer:
+        """It is paid for: a server that restarts, a disk that is full for a moment, must not lose it."""
+        pause_s = 0.05
+        while True:
+            try:
+                return await self.journal.complete(self.key, answer, now)
+            except StoreUnavailable as error:
+                waited_s = self.parts.clock.now().timestamp() - now
+                if error.context.get("closed") or waited_s > self.parts.record_patience_s:
+                    raise
+            await self.parts.clock.sleep(pause_s)
+            pause_s = min(2 * pause_s, 1.0)
 
     def _taken(self, answer: RecordedAnswer, source: CallSource) -> None:
         self._answered = True

@@ -8,6 +8,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from vertebra.checkpointers.ids import wait_s
 from vertebra.checkpointers.lease import Lease
 from vertebra.errors import LeaseLost, ParallelWrites, StoreError, VertebraError
 from vertebra.nodes.visit import current_visit
@@ -160,6 +161,8 @@ class Drive:
     async def _payload(self) -> Any:
         """What to hand to LangGraph: the input of a run that has no checkpoint yet, answers, or nothing."""
         latest = await self._latest()
+        if latest is not None:
+            await asyncio.sleep(wait_s(latest.checkpoint["id"], self.record.thread))
         if latest is None or (latest.metadata or {}).get(RUN_KEY) != self.record.run_id:
             given = self.given if self.given is not None else self.app.unpack(self.record.input or b"")
             if latest is None and self.app.definition is not None:

@@ -1,0 +1,271 @@
+"""The database fails for real in mid-run: a typed error, and a thread that goes on, paying nothing twice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from langgraph.checkpoint.base import empty_checkpoint
+
+from tests.checkpointers.faulty import at, opened, require_whole
+from tests.servers import postgres
+from tests.servers.mortal import MortalServer
+from vertebra import open_checkpointer
+from vertebra.checkpointers import ids
+from vertebra.errors import ClockSetBack, StoreCorrupt, StoreUnavailable
+from vertebra.testing import ScriptedModel
+
+ROOT = Path(__file__).parent.parent.parent
+is_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a disk, or become another user")
+
+
+def later(seconds: float, action: object) -> None:
+    threading.Timer(seconds, action).start()  # type: ignore[arg-type]
+
+
+class Disk:
+    """A real disk of 3 MB (tmpfs)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def fill(self) -> None:
+        with (self.folder / "ballast").open("wb", buffering=0) as ballast:
+            try:
+                while ballast.write(b"x" * 4096) == 4096:
+                    pass
+            except OSError:
+                pass
+
+    def free(self) -> None:
+        (self.folder / "ballast").unlink()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], check=True)
+    yield Disk(folder)
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+@is_root
+@pytest.mark.parametrize("point", ["node.returned", "writes.before", "checkpoint.before", "node.started"])
+def test_a_full_disk(disk: Disk, scripted_model: ScriptedModel, point: str) -> None:
+    with opened(f"sqlite:///{disk.folder}/threads.db") as app:
+        with at(point, 2, disk.fill), pytest.raises(StoreUnavailable, match="free disk space"):
+            app.run_sync({}, thread_id="t")
+        disk.free()
+        assert app.status_sync("t").status == "running"
+        # Its lease could not be let go of either, and has to run out.
+        require_whole(app.resume_sync("t", wait_s=10), scripted_model)
+
+
+@is_root
+def test_an_answer_that_is_paid_for_waits_for_a_full_disk(disk: Disk, scripted_model: ScriptedModel) -> None:
+    def fill() -> None:
+        disk.fill()
+        later(1.0, disk.free)
+
+    with opened(f"sqlite:///{disk.folder}/threads.db") as app:
+        with at("call.sent", 2, fill):
+            run = app.run_sync({}, thread_id="t")
+        require_whole(run, scripted_model)
+
+
+def test_a_corrupt_file_is_restored_from_a_backup(tmp_path: Path, scripted_model: ScriptedModel) -> None:
+    path, url = tmp_path / "threads.db", f"sqlite:///{tmp_path}/threads.db"
+    faulty("fail", url, scripted_model)
+    with open_checkpointer(url):
+        pass  # its last connection to be closed folds the log into the file
+    backup = path.read_bytes()
+    path.write_bytes(backup[:4096] + b"\xde\xad" * ((len(backup) - 4096) // 2))
+    with pytest.raises(StoreCorrupt, match="restore the database from a backup"), opened(url) as app:
+        app.resume_sync("t")
+    path.write_bytes(backup)
+    with opened(url) as app:
+        require_whole(app.resume_sync("t"), scripted_model)
+
+
+@is_root
+def test_a_file_that_may_not_be_written(sqlite_url: str, scripted_model: ScriptedModel) -> None:
+    """As another user, since no mode binds root."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    try:
+        url = f"sqlite:///{folder}/threads.db"
+        faulty("fail", url, scripted_model)
+        with open_checkpointer(url) as store:
+            assert store.saver
+        folder.chmod(0o755)
+        said, tell = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                os.setgid(65534)
+                os.setuid(65534)
+                with opened(url) as app:
+                    app.resume_sync("t")
+            except BaseException as error:
+                os.write(tell, f"{type(error).__name__} {getattr(error, 'remedy', error)}".encode())
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        assert os.read(said, 1000).decode().startswith("StoreUnavailable make the file and its folder writable")
+        with opened(url) as app:
+            require_whole(app.resume_sync("t"), scripted_model)
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def mortal() -> Iterator[MortalServer]:
+    server = MortalServer(postgres.folder_for_session())
+    yield server
+    server.stop()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("point", "how"),
+    [("checkpoint.before", signal.SIGKILL), ("node.started", signal.SIGINT), ("writes.before", signal.SIGKILL)],
+)
+def test_a_server_that_is_killed_and_restarted_in_mid_run(
+    mortal: MortalServer, scripted_model: ScriptedModel, point: str, how: int
+) -> None:
+    with opened(mortal.url) as app:
+        with at(point, 2, lambda: mortal.die(how)), pytest.raises(StoreUnavailable) as caught:
+            app.run_sync({}, thread_id="t")
+        assert "resume the thread" in caught.value.remedy
+        mortal.rise()
+        require_whole(app.resume_sync("t", wait_s=10), scripted_model)
+
+
+@pytest.mark.timeout(300)
+def test_an_answer_that_is_paid_for_waits_for_the_server(mortal: MortalServer, scripted_model: ScriptedModel) -> None:
+    def die() -> None:
+        mortal.die()
+        later(1.0, mortal.rise)
+
+    with opened(mortal.url) as app:
+        with at("call.sent", 2, die):
+            run = app.run_sync({}, thread_id="t")
+        require_whole(run, scripted_model)
+
+
+@pytest.mark.timeout(300)
+def test_a_server_that_takes_no_more_connections(
+    postgres_server: str, postgres_url: str, scripted_model: ScriptedModel
+) -> None:
+    name = postgres_url.partition("?")[0].rpartition("/")[2]
+    url = postgres_url.replace("//postgres@", f"//r_{name}@")
+    with psycopg.connect(postgres_server, autocommit=True) as admin:
+        admin.execute(f'CREATE ROLE "r_{name}" LOGIN CONNECTION LIMIT 6')
+        admin.execute(f'ALTER DATABASE "{name}" OWNER TO "r_{name}"')
+        try:
+            with opened(url) as app:
+                hogs: list[psycopg.Connection] = []
+
+                def exhaust() -> None:
+                    admin.execute(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (f"r_{name}",)
+                    )
+                    while len(hogs) < 6:
+                        try:
+                            hogs.append(psycopg.connect(url))
+                        except psycopg.OperationalError:  # those cut off have not gone yet
+                            time.sleep(0.05)
+
+                with at("node.started", 2, exhaust), pytest.raises(StoreUnavailable, match="max_connections"):
+                    app.run_sync({}, thread_id="t")
+                with pytest.raises(StoreUnavailable, match="max_connections"):
+                    open_checkpointer(url)
+                for hog in hogs:
+                    hog.close()
+                require_whole(app.resume_sync("t", wait_s=10), scripted_model)
+        finally:
+            admin.execute(f'ALTER DATABASE "{name}" OWNER TO postgres')
+            with psycopg.connect(postgres_url, autocommit=True) as own:
+                own.execute(f'REASSIGN OWNED BY "r_{name}" TO postgres')
+                own.execute(f'DROP OWNED BY "r_{name}"')
+            admin.execute(f'DROP ROLE "r_{name}"')
+
+
+def faulty(
+    action: str, url: str, model: ScriptedModel, *, thread: str = "t", **environment: str
+) -> subprocess.Popen[str]:
+    """The graph in a process of its own; ended, but for ``action="begin"``."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "tests.checkpointers.faulty", action, url, thread],
+        env={**os.environ, **model.env(), "PYTHONPATH": str(ROOT), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    if action != "begin":
+        child.wait(60)
+    return child
+
+
+def said(child: subprocess.Popen[str]) -> str:
+    out, error = child.communicate(timeout=60)
+    assert child.returncode == 0, error
+    return out.strip()
+
+
+@pytest.mark.timeout(300)
+def test_two_processes_on_one_sqlite_file(sqlite_url: str, scripted_model: ScriptedModel) -> None:
+    children = [faulty("begin", sqlite_url, scripted_model, thread=f"t{n}") for n in range(3)]
+    with opened(sqlite_url) as app:
+        mine = [app.run_sync({}, thread_id=f"mine{n}").status for n in range(3)]
+        assert [said(child) for child in children] == ["done"] * 3 == mine
+    assert set(Counter(e.idempotency_key for e in scripted_model.books.paid()).values()) == {1}
+    assert len(scripted_model.books.paid()) == 18
+
+
+@pytest.fixture(scope="module")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> str:
+    if shutil.which("cc") is None:
+        pytest.skip("to shift the clock of a process, a C compiler is needed")
+    made = tmp_path_factory.mktemp("clock") / "shifted_clock.so"
+    source = Path(__file__).with_name("shifted_clock.c")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", made, source, "-ldl"], check=True)
+    return str(made)
+
+
+@pytest.mark.timeout(300)
+def test_a_clock_that_was_set_back(durable_url: str, scripted_model: ScriptedModel, shim: str) -> None:
+    """Its checkpoints would sort before those that are there, and the thread stand still for ever."""
+    faulty("fail", durable_url, scripted_model)
+    assert said(faulty("resume", durable_url, scripted_model, LD_PRELOAD=shim, SHIFT_S="-3600")) == "clock_set_back"
+    assert len(scripted_model.books.paid()) == 1
+    assert said(faulty("resume", durable_url, scripted_model, LD_PRELOAD=shim, SHIFT_S="-4")) == "done"
+    with opened(durable_url) as app:
+        require_whole(app.status_sync("t"), scripted_model)
+
+
+def test_what_an_id_says_of_its_time() -> None:
+    now, checkpoint = time.time(), empty_checkpoint()
+    made = ids.made_at(checkpoint["id"])
+    assert made is not None
+    assert abs(made - now) < 5
+    assert ids.wait_s(checkpoint["id"], "t") < 1
+    assert ids.made_at("no uuid") is ids.made_at("9f1b7a1e-38d2-4a34-9f0b-6f9f5f0b7c11") is None
+    assert ids.wait_s("no uuid", "t") == 0
+    later_id = empty_checkpoint()["id"]
+    ids.require_later(later_id, checkpoint["id"], "t")
+    ids.require_later("a", "b", "t")
+    ids.require_later("a", None, "t")
+    with pytest.raises(ClockSetBack, match="set back"):
+        ids.require_later(checkpoint["id"], later_id, "t")
