@@ -18,10 +18,11 @@ import pytest
 from vertebra.cli.histories import edge_data, tree_data
 from vertebra.cli.main import EXIT_CODES, exit_code, parser
 from vertebra.cli.printing import call_data, finding_data, run_data, thread_data
+from vertebra.cli.verifications import difference_data, verification_data
 from vertebra.errors import VertebraError
 from vertebra.runtime import events
 from vertebra.testing.script import Rule
-from vertebra.types import CallKey, CallRecord, Edge, Finding, Run, ThreadRecord, ThreadTree
+from vertebra.types import CallKey, CallRecord, Difference, Edge, Finding, Run, ThreadRecord, ThreadTree, Verification
 
 ROOT = Path(__file__).parent.parent
 API = (ROOT / "docs" / "reference" / "api.md").read_text()
@@ -232,6 +233,8 @@ def test_the_keys_of_json_are_listed() -> None:
         "a call": call_data(dataclasses.replace(call, attempts=())),
         "a tree": tree_data(ThreadTree("t", "g", "1", "done", None, None, False, (), ())),
         "an edge": edge_data(Edge("c", 0, "loop", (), (), (), 0.0)),
+        "a verification": verification_data(Verification("t", "g", "1", 0, 0, (), ())),
+        "a difference": difference_data(Difference("update", "n", 0, "f", 1, 2, "t")),
         "a finding": finding_data(Finding("c", "error", "p", "m", "r")),
         "an error": VertebraError("m").to_json(),
     }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vertebra.graphs import Append, Graph
     from vertebra.nodes import Context, Question, Retry, effect, human, llm, transition
     from vertebra.runtime import App, http_client
-    from vertebra.types import Edge, Finding, Interrupt, Run, ThreadTree, Usage
+    from vertebra.types import Difference, Edge, Finding, Interrupt, Run, ThreadTree, Usage, Verification
 
 __version__ = "0.1.0"
 
@@ -23,6 +23,7 @@ _HOMES = {
     "App": "vertebra.runtime",
     "Append": "vertebra.graphs",
     "Context": "vertebra.nodes",
+    "Difference": "vertebra.types",
     "Edge": "vertebra.types",
     "Finding": "vertebra.types",
     "Graph": "vertebra.graphs",
@@ -32,6 +33,7 @@ _HOMES = {
     "Run": "vertebra.types",
     "ThreadTree": "vertebra.types",
     "Usage": "vertebra.types",
+    "Verification": "vertebra.types",
     "VertebraError": "vertebra.errors",
     "effect": "vertebra.nodes",
     "http_client": "vertebra.runtime",
@@ -47,6 +49,7 @@ __all__ = [
     "App",
     "Append",
     "Context",
+    "Difference",
     "Edge",
     "Finding",
     "Graph",
@@ -56,6 +59,7 @@ __all__ = [
     "Run",
     "ThreadTree",
     "Usage",
+    "Verification",
     "VertebraError",
     "__version__",
     "effect",

@@ -18,6 +18,7 @@
     │   └── RequestDrift              executed again, the node asked something else
     ├── CallError                     a call through the door failed
     │   ├── NoVisit                   a call outside of any node execution
+    │   ├── NotRecorded               verified, a node asked what the record has no answer for
     │   ├── VisitClosed               a late call of a node that has timed out
     │   ├── ProviderUnreachable       connection lost or refused, or silent too long
     │   ├── ProviderRefused           an answer that is not 2xx, retries used up
@@ -207,6 +208,11 @@ class NoVisit(CallError):
         "make calls from the node's own task or thread, with ctx.client; a thread that a node starts "
         "needs contextvars.copy_context()."
     )
+
+
+class NotRecorded(CallError):
+    code = "not_recorded"
+    default_remedy = "read the difference that verify() reports: nothing was sent."
 
 
 class VisitClosed(CallError):

@@ -224,6 +224,41 @@ class ThreadTree:
 
 
 @dataclass(frozen=True, slots=True)
+class Difference:
+    """Where today's code does otherwise than what was recorded."""
+
+    kind: Literal["graph", "update", "route", "request", "arguments", "error", "state"]
+    node: str
+    step: int
+    field: str | None
+    recorded: Any
+    now: Any
+    text: str
+    """Both in words: for a request, the difference of the two prompts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """A recorded thread, replayed against today's code with no network and no effect."""
+
+    thread: str
+    graph: str
+    version: str
+    edges: int
+    """Supersteps that were replayed."""
+    nodes: int
+    """Executions in them."""
+    unverified: tuple[str, ...]
+    """Nodes that were not executed: nobody has declared what they do."""
+    differences: tuple[Difference, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether all that was replayed came out as it was recorded."""
+        return not self.differences
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """The outcome of driving a thread to its end or next stop.
 

@@ -15,6 +15,7 @@ from vertebra.checkpointers.forks import Forks
 from vertebra.checkpointers.journal import Journal
 from vertebra.checkpointers.lease import Lease
 from vertebra.checkpointers.migrations import migrate
+from vertebra.checkpointers.recordings import Recordings
 from vertebra.checkpointers.runs import RunStore
 from vertebra.checkpointers.url import StoreUrl
 from vertebra.errors import UsageError
@@ -37,15 +38,16 @@ class Store:
         self._close_saver: Any = None
         self._closed = False
         self._lock = threading.Lock()
-        self._database = open_database(self.url)
+        self.database = open_database(self.url)
         try:
-            migrate(self._database)
+            migrate(self.database)
         except BaseException:
-            self._database.close()
+            self.database.close()
             raise
-        self.journal = Journal(self._database)
-        self.runs = RunStore(self._database)
-        self.forks = Forks(self._database)
+        self.journal = Journal(self.database)
+        self.runs = RunStore(self.database)
+        self.forks = Forks(self.database)
+        self.recordings = Recordings(self.database)
 
     def allow(self, types: Iterable[type[Any]]) -> None:
         """Let these types come back to life from checkpoints, beside those allowed before."""
@@ -87,7 +89,7 @@ class Store:
             self._saver.close()
         if self._close_saver is not None:
             self._close_saver()
-        self._database.close()
+        self.database.close()
 
     def __enter__(self) -> Store:
         return self

@@ -19,6 +19,7 @@ EXIT_CODES = """exit codes:
   3    the run waits for an answer (interrupted)
   4    the thread cannot do that now (busy, not found, changed, cancelled)
   5    the database cannot be used
+  6    verified, a recorded thread came out otherwise
   130  interrupted from the keyboard; recover or resume goes on
   141  whoever read the output has gone away
   143  stopped by SIGTERM after the superstep it was in; recover goes on
@@ -46,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"vertebra {__version__}")
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_run, _resume, _recover, _cancel, _threads, _show, _history, _fork, _graph):
+    for add in (_run, _resume, _recover, _cancel, _threads, _show, _history, _fork, _verify, _export, _graph):
         add(commands)
 
     from vertebra.cli.demo.command import add_parser
@@ -177,6 +178,40 @@ def _fork(commands: Any) -> None:
     _store(fork)
 
 
+def _verify(commands: Any) -> None:
+    verify = _command(
+        commands,
+        "verify",
+        "replay recorded threads against today's code: nothing is sent, done or written",
+        "vertebra verify agents:graph visit-42",
+        "vertebra verify agents:graph --all --since 30d",
+        "vertebra verify agents:graph --file tests/visit-42.json",
+    )
+    _graph_argument(verify)
+    verify.add_argument("threads", metavar="THREAD", nargs="*")
+    verify.add_argument("--all", action="store_true", help="every thread of this graph")
+    verify.add_argument(
+        "--since", type=_span, metavar="SPAN", help="with --all: updated since, such as 30d, 12h, 45min"
+    )
+    verify.add_argument("--file", metavar="FILE", action="append", help="a thread that `vertebra export` has written")
+    verify.add_argument(
+        "--model", default=os.environ.get("VERTEBRA_MODEL") or None, help="as for run (default: as recorded)"
+    )
+    _store(verify)
+
+
+def _export(commands: Any) -> None:
+    export = _command(
+        commands,
+        "export",
+        "write a recorded thread as JSON, to be verified from that file",
+        "vertebra export agents:graph visit-42 > tests/visit-42.json",
+    )
+    _graph_argument(export)
+    export.add_argument("thread", metavar="THREAD")
+    _store(export)
+
+
 def _graph(commands: Any) -> None:
     graph = commands.add_parser("graph", help="look at a graph without running it")
     actions = graph.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -253,8 +288,17 @@ def _count(text: str) -> int:
     return number
 
 
+def _span(text: str) -> float:
+    for unit, seconds in (("min", 60), ("h", 3600), ("d", 86400)):
+        if text.endswith(unit):
+            return _seconds(text.removesuffix(unit)) * seconds
+    raise argparse.ArgumentTypeError("a number and d, h or min")
+
+
 def require_fitting(options: argparse.Namespace) -> None:
     """Refuse options that mean nothing together. Raises ``UsageError``."""
+    if options.command == "verify" and not (options.threads or options.all or options.file):
+        raise UsageError("Nothing is named to verify.", remedy="name threads, or add --all or --file FILE.")
     needs: dict[str, Callable[[], Any]] = {"update": lambda: options.skip, "interrupt": lambda: options.answer}
     for name, needed in needs.items():
         if options.command == "resume" and getattr(options, name) is not None and needed() is None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vertebra.checkpointers import Store
-from vertebra.cli import histories, printing
+from vertebra.cli import histories, printing, verifications
 from vertebra.cli.arguments import exit_code, parser
 from vertebra.cli.loading import load_graph, open_store, read_json, require_store
 from vertebra.cli.progress import Progress
@@ -240,4 +240,6 @@ _ASYNC: dict[str, Callable[[argparse.Namespace], Any]] = {
     "show": _show,
     "history": histories.history,
     "fork": histories.fork,
+    "verify": verifications.verify,
+    "export": verifications.export,
 }

@@ -23,6 +23,7 @@ from vertebra.runtime.forking import fork_thread
 from vertebra.runtime.langgraph_face import LangGraphFace
 from vertebra.runtime.listening import UNSET, events_of
 from vertebra.runtime.outcome import run_of
+from vertebra.runtime.recorded import from_json, read_thread, to_json
 from vertebra.runtime.recovering import progress_of, recover_runs, set_aside
 from vertebra.runtime.scope import Listener
 from vertebra.runtime.services import LEASE_TTL_S, MAX_RECOVERIES, AppServices
@@ -30,8 +31,9 @@ from vertebra.runtime.session import Heart, patiently
 from vertebra.runtime.steering import sample_afresh, skip_node
 from vertebra.runtime.sync_face import SyncFace
 from vertebra.runtime.trees import tree_of
+from vertebra.runtime.verifying import verify_recorded
 from vertebra.runtime.versions import require_same_shape
-from vertebra.types import Run, ThreadTree
+from vertebra.types import Run, ThreadTree, Verification
 
 if TYPE_CHECKING:
     from vertebra.nodes.kinds import NodeSpec
@@ -255,6 +257,24 @@ class App(LangGraphFace, SyncFace):
     async def tree(self, thread_id: str) -> ThreadTree:
         """The edges of a thread, of what it was forked from and of all forks. Raises ``ThreadNotFound``."""
         return await tree_of(self.services.store, thread_id)
+
+    async def verify(self, thread: str | Mapping[str, Any]) -> Verification:
+        """Replay a recorded thread, or what ``export`` has written, against today's code.
+
+        Each superstep is executed on its recorded state, in memory: calls and effects are answered from the
+        record, people by their recorded answers; nothing is sent, done or written. What comes out otherwise
+        is a ``Difference``. Nodes that are no transition, model call, effect or question are not executed.
+        Raises ``ThreadNotFound``, and ``UsageError`` for a graph adopted from LangGraph or a damaged export.
+        """
+        recorded = await read_thread(self, thread) if isinstance(thread, str) else from_json(self, thread)
+        return await verify_recorded(self, recorded)
+
+    async def export(self, thread_id: str) -> dict[str, Any]:
+        """A recorded thread as plain JSON data, to be kept as a fixture for ``verify``. Raises ``ThreadNotFound``.
+
+        It holds the thread's state, prompts and answers, but no keys: those are never recorded.
+        """
+        return to_json(self, await read_thread(self, thread_id))
 
     async def cancel(self, thread_id: str) -> bool:
         """Cancel a thread. True if it is cancelled now, False if its process has been asked to stop."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vertebra.runtime import events, portal
-from vertebra.types import Run, ThreadTree
+from vertebra.types import Run, ThreadTree, Verification
 
 
 class SyncFace:
@@ -37,6 +37,16 @@ class SyncFace:
         """``tree`` for sync code."""
         tree: ThreadTree = _call(self, "tree", thread_id)
         return tree
+
+    def verify_sync(self, thread: str | Mapping[str, Any]) -> Verification:
+        """``verify`` for sync code."""
+        found: Verification = _call(self, "verify", thread)
+        return found
+
+    def export_sync(self, thread_id: str) -> dict[str, Any]:
+        """``export`` for sync code."""
+        data: dict[str, Any] = _call(self, "export", thread_id)
+        return data
 
     def cancel_sync(self, thread_id: str) -> bool:
         """``cancel`` for sync code."""

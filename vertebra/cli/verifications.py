@@ -1,0 +1,96 @@
+"""``vertebra verify`` and ``vertebra export``: recorded threads against today's code, from a store or from files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any
+
+from vertebra.cli import printing
+from vertebra.cli.loading import load_graph, read_json, require_store
+from vertebra.cli.terminal import Terminal, clean
+from vertebra.types import Difference, Verification
+
+if TYPE_CHECKING:
+    from vertebra.runtime.app import App
+
+DIFFERENT = 6
+
+
+async def verify(options: argparse.Namespace) -> int:
+    """Verify what is named, and tell of every difference."""
+    needs_store = bool(options.threads or options.all)
+    if needs_store:
+        require_store(options.store)
+    store = options.store if needs_store else "memory://"
+    app: App = load_graph(options.graph).compile(checkpointer=store, default_model=options.model)
+    terminal = Terminal.of(sys.stdout)
+    found = []
+    async with app:
+        async for verification in _verifications(app, options):
+            found.append(verification)
+            if not options.json:
+                print("\n".join(verification_text(verification, terminal)), flush=True)
+    if options.json:
+        print(json.dumps([verification_data(item) for item in found]))
+    elif not found:
+        print("Nothing to verify.")
+    return 0 if all(item.ok for item in found) else DIFFERENT
+
+
+async def _verifications(app: App, options: argparse.Namespace) -> AsyncIterator[Verification]:
+    for file in options.file or ():
+        yield await app.verify(read_json(f"@{file}"))
+    threads = list(options.threads)
+    if options.all:
+        since = time.time() - options.since if options.since is not None else 0.0
+        records = await app.services.store.runs.threads(graph=app.name)
+        threads += [item.thread for item in records if item.updated_at >= since and item.thread not in threads]
+    for thread in threads:
+        yield await app.verify(thread)
+
+
+async def export(options: argparse.Namespace) -> int:
+    """Print a recorded thread as JSON."""
+    require_store(options.store)
+    async with load_graph(options.graph).compile(checkpointer=options.store) as app:
+        print(json.dumps(await app.export(options.thread), indent=1, sort_keys=True))
+    return 0
+
+
+def verification_data(verification: Verification) -> dict[str, Any]:
+    """A verification, for ``--json``."""
+    keys = ("thread", "graph", "version", "ok", "edges", "nodes", "unverified")
+    return {
+        **{key: printing.plain(getattr(verification, key)) for key in keys},
+        "differences": [difference_data(item) for item in verification.differences],
+    }
+
+
+def difference_data(difference: Difference) -> dict[str, Any]:
+    """A difference, for ``--json``."""
+    keys = ("kind", "node", "step", "field", "recorded", "now", "text")
+    return {key: printing.plain(getattr(difference, key)) for key in keys}
+
+
+def verification_text(verification: Verification, terminal: Terminal) -> Iterator[str]:
+    """A verification in lines."""
+    done = f"{printing.counted(verification.edges, 'edge')}, {printing.counted(verification.nodes, 'execution')}"
+    left = f"; not executed: {', '.join(verification.unverified)}" if verification.unverified else ""
+    number = len(verification.differences)
+    outcome = (
+        terminal.paint("as recorded", "green")
+        if verification.ok
+        else terminal.paint(printing.counted(number, "difference"), "red")
+    )
+    yield f"thread {clean(verification.thread)}: {outcome} ({done}{left})"
+    for item in verification.differences:
+        place = f"{item.kind} of {item.node} at step {item.step}" if item.node else item.kind
+        field = f", field {item.field}" if item.field is not None else ""
+        yield terminal.line(f"{place}{field}:", 2)
+        for line in clean(item.text).splitlines():
+            style = {"+": "green", "-": "red"}.get(line[:1], "") if item.kind not in ("update", "route") else ""
+            yield terminal.paint(f"    {line}", style)
