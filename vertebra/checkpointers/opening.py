@@ -79,7 +79,7 @@ class Store:
 
     async def _fence(self, lease: Lease) -> None:
         """For savers that write elsewhere: as late as can be, but not in their transaction."""
-        await self._database.run(lambda tx: require_held(tx, lease))
+        await self.database.run(lambda tx: require_held(tx, lease))
 
     def close(self) -> None:
         if self._closed:

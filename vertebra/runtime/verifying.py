@@ -146,6 +146,7 @@ class Replay:
         about = self._recorded.about
         scope = ReplayScope(
             *(self._services, self._thread, run_id, about["branch"], about["principal"]),
+            journal=self._services.store.journal,
             stand_ins=stand_ins,
             seed=about["seed"],
             recorded_models=self._models,
