@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from vertebra.checkpointers import open_checkpointer
     from vertebra.errors import VertebraError
     from vertebra.graphs import Append, Graph
+    from vertebra.graphs.bounding import Bounds
+    from vertebra.graphs.proofs import Proof
     from vertebra.nodes import Context, Question, Retry, effect, human, llm, transition
     from vertebra.runtime import App, http_client
     from vertebra.types import Finding, Interrupt, Run, Usage
@@ -22,10 +24,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "App": "vertebra.runtime",
     "Append": "vertebra.graphs",
+    "Bounds": "vertebra.graphs.bounding",
     "Context": "vertebra.nodes",
     "Finding": "vertebra.types",
     "Graph": "vertebra.graphs",
     "Interrupt": "vertebra.types",
+    "Proof": "vertebra.graphs.proofs",
     "Question": "vertebra.nodes",
     "Retry": "vertebra.nodes",
     "Run": "vertebra.types",
@@ -44,10 +48,12 @@ __all__ = [
     "START",
     "App",
     "Append",
+    "Bounds",
     "Context",
     "Finding",
     "Graph",
     "Interrupt",
+    "Proof",
     "Question",
     "Retry",
     "Run",
