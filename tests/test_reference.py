@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 
+from vertebra.cli.looking import proof_data
 from vertebra.cli.main import EXIT_CODES, exit_code, parser
 from vertebra.cli.printing import call_data, finding_data, run_data, thread_data
 from vertebra.errors import VertebraError
+from vertebra.graphs.proofs import Proof
 from vertebra.runtime import events
 from vertebra.testing.script import Rule
 from vertebra.types import CallKey, CallRecord, Finding, Run, ThreadRecord
@@ -230,6 +232,7 @@ def test_the_keys_of_json_are_listed() -> None:
         "a thread": thread_data(record, False),
         "a call": call_data(dataclasses.replace(call, attempts=())),
         "a finding": finding_data(Finding("c", "error", "p", "m", "r")),
+        "a proof": proof_data(Proof("c", True)),
         "an error": VertebraError("m").to_json(),
     }
     rows = {m[1]: re.findall(r"`(\w+)`", m[2]) for m in re.finditer(r"^\| (an? \w+) .*?\| (.+) \|$", CLI, re.M)}
