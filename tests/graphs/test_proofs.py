@@ -336,3 +336,61 @@ def test_answers_agree_with_an_enumeration_of_paths(g: Graph) -> None:
         if whole:
             named = [{"START": START, "END": END}.get(name, name) for name in proof.counterexample or ()]
             assert any(path == tuple(named) and breaks(path, ended, claim) for path, ended in paths), (claim, proof)
+
+
+@st.composite
+def forking(draw: st.DrawFn) -> Graph:
+    """Edges that lead forward: choices, parallel branches, joins."""
+    g = Graph(State, name="forking")
+    for name in NODES:
+        g.add_node(name, nothing)
+    places = [START, *NODES, END]
+    for number, name in enumerate(places[:-1]):
+        later = places[number + 1 :]
+        targets = draw(st.lists(st.sampled_from(later), min_size=1, max_size=2, unique=True))
+        if draw(st.booleans()):
+            g.add_conditional_edges(name, pick, targets)
+        else:
+            for target in targets:
+                g.add_edge(name, target)
+    if draw(st.booleans()):
+        g.add_edge(draw(st.sampled_from([["a", "b"], ["b", "c"], ["a", "c"]])), "d")
+    return g
+
+
+def orders(g: Graph, limit: int = 400) -> Iterator[tuple[str, ...]]:
+    """Runs as the visits that they make, each branch as slow as it likes."""
+    d = g.definition
+    stack: list[tuple[tuple[str, ...], tuple[str, ...], frozenset[str]]] = [((), (START,), frozenset())]
+    while stack and limit:
+        path, pending, arrived = stack.pop()
+        if not pending:
+            limit -= 1
+            yield path
+        for node in sorted(set(pending)):
+            rest = list(pending)
+            rest.remove(node)
+            rest += d.static_targets(node)
+            at = arrived | {node}
+            for sources, target in d.joins:
+                if node in sources and at >= set(sources):
+                    rest.append(target)
+                    at -= set(sources)
+            picks = [choice.targets for choice in d.choices if choice.source == node]
+            for picked in picks[0] if picks else [None]:
+                stack.append(((*path, node), tuple(sorted([*rest, picked] if picked else rest)), at))
+
+
+@settings(max_examples=40, deadline=None)
+@given(forking())
+def test_what_is_proved_holds_in_every_order_of_parallel_branches(g: Graph) -> None:
+    runs = list(orders(g))
+    for claim in [*CLAIMS, {"eventually": "d"}]:
+        if not g.prove(**claim):
+            continue
+        for run in runs:
+            if "eventually" in claim:
+                assert "d" in run, (claim, run)
+                continue
+            prefixes = (run[: number + 1] for number in range(len(run)))
+            assert not any(breaks(prefix, False, claim) for prefix in prefixes), (claim, run)
