@@ -16,10 +16,12 @@ from typing import Any
 import pytest
 
 from vertebra.cli.histories import edge_data, tree_data
+from vertebra.cli.looking import proof_data
 from vertebra.cli.main import EXIT_CODES, exit_code, parser
 from vertebra.cli.printing import call_data, finding_data, run_data, thread_data
 from vertebra.cli.verifications import difference_data, verification_data
 from vertebra.errors import VertebraError
+from vertebra.graphs.proofs import Proof
 from vertebra.runtime import events
 from vertebra.testing.script import Rule
 from vertebra.types import CallKey, CallRecord, Difference, Edge, Finding, Run, ThreadRecord, ThreadTree, Verification
@@ -236,6 +238,7 @@ def test_the_keys_of_json_are_listed() -> None:
         "a verification": verification_data(Verification("t", "g", "1", 0, 0, (), ())),
         "a difference": difference_data(Difference("update", "n", 0, "f", 1, 2, "t")),
         "a finding": finding_data(Finding("c", "error", "p", "m", "r")),
+        "a proof": proof_data(Proof("c", True)),
         "an error": VertebraError("m").to_json(),
     }
     rows = {m[1]: re.findall(r"`(\w+)`", m[2]) for m in re.finditer(r"^\| (an? \w+) .*?\| (.+) \|$", CLI, re.M)}

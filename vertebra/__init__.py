@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from vertebra.checkpointers import open_checkpointer
     from vertebra.errors import VertebraError
     from vertebra.graphs import Append, Graph
+    from vertebra.graphs.bounding import Bounds
+    from vertebra.graphs.proofs import Proof
     from vertebra.nodes import Context, Question, Retry, effect, human, llm, transition
     from vertebra.runtime import App, http_client
     from vertebra.types import Difference, Edge, Finding, Interrupt, Run, ThreadTree, Usage, Verification
@@ -22,12 +24,14 @@ __version__ = "0.1.0"
 _HOMES = {
     "App": "vertebra.runtime",
     "Append": "vertebra.graphs",
+    "Bounds": "vertebra.graphs.bounding",
     "Context": "vertebra.nodes",
     "Difference": "vertebra.types",
     "Edge": "vertebra.types",
     "Finding": "vertebra.types",
     "Graph": "vertebra.graphs",
     "Interrupt": "vertebra.types",
+    "Proof": "vertebra.graphs.proofs",
     "Question": "vertebra.nodes",
     "Retry": "vertebra.nodes",
     "Run": "vertebra.types",
@@ -48,12 +52,14 @@ __all__ = [
     "START",
     "App",
     "Append",
+    "Bounds",
     "Context",
     "Difference",
     "Edge",
     "Finding",
     "Graph",
     "Interrupt",
+    "Proof",
     "Question",
     "Retry",
     "Run",

@@ -252,6 +252,26 @@ def test_graph_check(shell: Shell) -> None:
     assert not list(shell.folder.glob("*.db")), "nothing is opened"
 
 
+def test_graph_prove(shell: Shell) -> None:
+    where = ("graph", "prove", "agents:graph")
+    proved = shell(*where, "--node", "approve", "--before", "send")
+    assert (proved.returncode, proved.stdout) == (0, "proved: approve has run before any visit of send.\n")
+    for claim in (("--never", "draft", "--after", "send"), ("--at-most", "draft,1"), ("--eventually", "END")):
+        assert shell.json(*where, *claim)["holds"] is True
+    broken = shell.json(*where, "--node", "summarise", "--between", "cut,END", code=1)
+    assert broken["counterexample"] == ["START", "cut", "draft", "approve", "send", "END"]
+    for wrong in ((), ("--between", "cut"), ("--at-most", "cut,x"), ("--eventually", "nowhere")):
+        assert shell(*where, *wrong).returncode == 2
+
+
+def test_graph_bounds(shell: Shell) -> None:
+    shown = shell("graph", "bounds", "agents:graph")
+    assert shown.returncode == 0
+    assert "infinite: fan_out(cut => summarise): the field 'pieces' has no max_length." in shown.stdout
+    found = shell.json("graph", "bounds", "agents:graph")
+    assert (found["visits"]["draft"], found["calls"]["draft"], found["total_calls"]) == (1, 2, None)
+
+
 def test_an_adopted_graph_has_no_checks_but_runs(shell: Shell) -> None:
     (shell.folder / "old.py").write_text(
         "from langgraph.graph import END, START, MessagesState, StateGraph\n"

@@ -14,7 +14,7 @@ from vertebra.errors import GraphChanged, StoreError, ThreadError, UsageError, V
 
 EXIT_CODES = """exit codes:
   0    done
-  1    the run failed, or the graph has errors
+  1    the run failed, the graph has errors, or the claim is not proved
   2    the command line is wrong
   3    the run waits for an answer (interrupted)
   4    the thread cannot do that now (busy, not found, changed, cancelled)
@@ -218,6 +218,30 @@ def _graph(commands: Any) -> None:
     check = _command(actions, "check", "run the static checks", "vertebra graph check agents:graph", within="graph ")
     _graph_argument(check)
     _json(check)
+    prove = _command(
+        actions,
+        "prove",
+        "prove a claim about every path, or show the shortest path that breaks it",
+        "vertebra graph prove agents:graph --node approve --before pay",
+        "vertebra graph prove agents:graph --node validate --between draft,send",
+        "vertebra graph prove agents:graph --never draft --after send",
+        "vertebra graph prove agents:graph --at-most draft,3",
+        "vertebra graph prove agents:graph --eventually END",
+    )
+    _graph_argument(prove)
+    prove.add_argument("--node", metavar="NODE", help="what --before or --between is about")
+    prove.add_argument("--before", metavar="NODE", help="--node has run before this one does")
+    prove.add_argument("--between", metavar="NODE,NODE", help="--node runs after the first, before the second")
+    prove.add_argument("--never", metavar="NODE", help="this one does not run after --after")
+    prove.add_argument("--after", metavar="NODE", help="with --never")
+    prove.add_argument("--at-most", metavar="NODE,N", help="this node runs at most so many times in a run")
+    prove.add_argument("--eventually", metavar="NODE", help="every path leads through this node; END: to its end")
+    _json(prove)
+    bounds = _command(
+        actions, "bounds", "count visits and model calls of the worst case", "vertebra graph bounds agents:graph"
+    )
+    _graph_argument(bounds)
+    _json(bounds)
 
 
 def _command(commands: Any, name: str, text: str, *examples: str, within: str = "") -> argparse.ArgumentParser:

@@ -32,7 +32,9 @@ STATUS_CODES = {"done": 0, "failed": 1, "interrupted": 3, "cancelled": 4, "runni
 def execute(options: argparse.Namespace) -> int:
     """Run the subcommand that was parsed; returns the exit code."""
     if options.command == "graph":
-        return _check(options)
+        from vertebra.cli import looking
+
+        return {"check": _check, "prove": looking.prove, "bounds": looking.bounds}[options.action](options)
     code: int = asyncio.run(_ASYNC[options.command](options))
     return code
 

@@ -36,13 +36,16 @@ def _is_sequence(annotation: Any) -> bool:
 
 
 def parallel_writes(definition: Definition) -> Iterator[Finding]:
-    writes = {name: written_fields(definition, name) for name in definition.nodes}
+    explored = _explore(definition)
+    pairs = topology.pairs(explored.active)
+    looked_at = {name for pair in pairs for name in pair} | {fan.worker for fan in definition.fan_outs}
+    # Reading the source of a node takes longer than all the rest: only where it matters.
+    writes = {name: written_fields(definition, name) for name in definition.nodes if name in looked_at}
     plain = {name for name, field in definition.schema.fields.items() if field.reducer is None}
     for fan in definition.fan_outs:
         for field in sorted(writes.get(fan.worker, set()) & plain):
             yield _parallel(field, f"{fan.worker} (each item of {fan.over})")
-    explored = _explore(definition)
-    for pair in sorted(sorted(pair) for pair in topology.pairs(explored.active)):
+    for pair in sorted(sorted(pair) for pair in pairs):
         one, two = pair
         for field in sorted(writes.get(one, set()) & writes.get(two, set()) & plain):
             yield _parallel(field, f"{one} and {two}")

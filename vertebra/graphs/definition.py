@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from vertebra.errors import GraphInvalid, UsageError
+from vertebra.graphs.claims import Claim, read_claim
 from vertebra.graphs.state import StateSchema
 from vertebra.nodes.kinds import Node, NodeSpec, node_name, spec_of
 from vertebra.nodes.retry import Retry
@@ -15,6 +16,8 @@ from vertebra.nodes.signature import require_node
 from vertebra.types import END, START, Finding
 
 if TYPE_CHECKING:
+    from vertebra.graphs.bounding import Bounds
+    from vertebra.graphs.proofs import Proof
     from vertebra.runtime.app import App
 
 NodeLike = Any
@@ -60,6 +63,7 @@ class Definition:
     choices: list[Choice] = field(default_factory=list)
     fan_outs: list[FanOut] = field(default_factory=list)
     redefined: list[str] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
 
     def static_targets(self, node: str) -> list[str]:
         return [target for source, target in self.edges if source == node]
@@ -218,6 +222,27 @@ class Graph:
 
         return check(self.definition)
 
+    def prove(self, node: NodeLike | None = None, **claim: Any) -> Proof:
+        """Whether a claim holds for every path: ``Proof`` is true, or has the shortest path that breaks it.
+
+        ``prove(approve, before=pay)``, ``prove(validate, between=(draft, send))``, ``prove(never=a, after=b)``,
+        ``prove(at_most=(node, n))``, ``prove(eventually=END)``. Raises ``UsageError`` for any other form.
+        """
+        from vertebra.graphs.proofs import prove
+
+        return prove(self.definition, read_claim(node, **claim))
+
+    def require(self, node: NodeLike | None = None, **claim: Any) -> Graph:
+        """Keep a claim of ``prove`` in the graph: ``check`` and ``compile`` enforce it from now on."""
+        self.definition.claims.append(read_claim(node, **claim))
+        return self
+
+    def bounds(self) -> Bounds:
+        """The worst case of one run: visits of each node and model calls, and which bounds are missing."""
+        from vertebra.graphs.bounding import bounds
+
+        return bounds(self.definition)
+
     def fingerprint(self) -> str:
         """A digest of the shape: what a thread in flight depends on."""
         from vertebra.graphs.shape import fingerprint, shape
@@ -235,14 +260,17 @@ class Graph:
                 findings=tuple(findings),
             )
 
-    def compile(self, **options: Any) -> App:
+    def compile(self, *, max_calls: int | None = None, **options: Any) -> App:
         """Check the graph and make it runnable; see ``App.create`` for the options.
 
+        ``max_calls``: refuse a graph that may make more model calls in one run, by its ``bounds()``.
         Raises ``GraphInvalid`` with every finding at once.
         """
         from vertebra.runtime.app import App  # the one late import upward (DESIGN: Graph.compile)
 
         self.require_valid()
+        if max_calls is not None:
+            self.bounds().require(max_calls, self.name)
         return App.create(self, **options)
 
     @classmethod

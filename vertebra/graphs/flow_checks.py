@@ -52,8 +52,9 @@ def _links(definition: Definition) -> Iterator[tuple[tuple[str, ...], tuple[str,
 def unknown_nodes(definition: Definition) -> Iterator[Finding]:
     used = [(name, place) for sources, targets, place in _links(definition) for name in (*sources, *targets)]
     fallbacks = [(s.fallback, f"fallback of {s.name}") for s in definition.nodes.values() if s.fallback]
+    known = {START, END, *definition.nodes}
     for name, place in [*used, *fallbacks]:
-        if name not in (START, END, *definition.nodes):
+        if name not in known:
             near = difflib.get_close_matches(name, definition.nodes, n=1)
             hint = f"did you mean {near[0]!r}? Otherwise add" if near else "add"
             yield error(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vertebra.testing.asserting import GraphAssertions, assert_graph
     from vertebra.testing.books import BookEntry, Books
     from vertebra.testing.crash import CRASH_POINTS, crash_at
     from vertebra.testing.scripted_model import ScriptedModel
@@ -15,12 +16,14 @@ _HOMES = {
     "BookEntry": "books",
     "Books": "books",
     "CRASH_POINTS": "crash",
+    "GraphAssertions": "asserting",
     "ScriptedModel": "scripted_model",
     "ScriptedReply": "transport",
     "ScriptedTransport": "transport",
     "ShuffledLoop": "virtual_time",
     "Stopped": "virtual_time",
     "VirtualClock": "virtual_time",
+    "assert_graph": "asserting",
     "crash_at": "crash",
     "run_shuffled": "virtual_time",
 }
@@ -29,12 +32,14 @@ __all__ = [
     "CRASH_POINTS",
     "BookEntry",
     "Books",
+    "GraphAssertions",
     "ScriptedModel",
     "ScriptedReply",
     "ScriptedTransport",
     "ShuffledLoop",
     "Stopped",
     "VirtualClock",
+    "assert_graph",
     "crash_at",
     "run_shuffled",
 ]

@@ -1,0 +1,94 @@
+"""What ``vertebra graph`` tells of the paths of a graph: proofs and bounds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from typing import Any
+
+from vertebra.cli.loading import load_graph
+from vertebra.cli.terminal import Terminal, clean
+from vertebra.errors import UsageError
+from vertebra.types import END, START
+
+
+def prove(options: argparse.Namespace) -> int:
+    """Decide a claim: 0 if it is proved, 1 if it is not."""
+    claim = {
+        "node": _node(options.node),
+        "before": _node(options.before),
+        "between": _pair(options.between, "--between NODE,NODE"),
+        "never": _node(options.never),
+        "after": _node(options.after),
+        "at_most": _times(options.at_most),
+        "eventually": _node(options.eventually),
+    }
+    proof = _whole(options.graph).prove(**claim)
+    if options.json:
+        print(json.dumps(proof_data(proof)))
+    else:
+        head, _, rest = clean(str(proof)).partition(":")
+        print(f"{Terminal.of(sys.stdout).paint(head, 'green' if proof else 'red')}:{rest}")
+    return 0 if proof else 1
+
+
+def bounds(options: argparse.Namespace) -> int:
+    """Print the worst case; 0 whatever it is."""
+    found = _whole(options.graph).bounds()
+    print(json.dumps(bounds_data(found)) if options.json else clean(repr(found)))
+    return 0
+
+
+def proof_data(proof: Any) -> dict[str, Any]:
+    """A proof, for ``--json``."""
+    path = None if proof.counterexample is None else list(proof.counterexample)
+    return {"claim": proof.claim, "holds": proof.holds, "counterexample": path, "note": proof.note}
+
+
+def bounds_data(found: Any) -> dict[str, Any]:
+    """A worst case, for ``--json``: infinite is null."""
+    return {
+        "visits": {node: _number(count) for node, count in found.visits.items()},
+        "calls": {node: _number(count) for node, count in found.calls.items()},
+        "total_calls": _number(found.total_calls),
+        "unbounded": list(found.unbounded),
+    }
+
+
+def _number(count: float) -> int | None:
+    return None if count == math.inf else int(count)
+
+
+def _whole(place: str) -> Any:
+    """A graph whose paths are known. Raises ``UsageError``, and ``GraphInvalid`` where its edges are not well."""
+    graph = load_graph(place)
+    if not hasattr(graph, "prove"):
+        raise UsageError(
+            f"{place!r} is adopted from LangGraph, so its paths are not known.",
+            remedy="build it as a Graph to have something proved of it.",
+        )
+    return graph
+
+
+def _node(name: str | None) -> str | None:
+    return {"END": END, "START": START}.get(name or "", name)
+
+
+def _pair(text: str | None, form: str) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    first, comma, second = text.partition(",")
+    if not comma or not first or not second:
+        raise UsageError(f"{text!r} is not of the form {form}.", remedy="write two parts with a comma between.")
+    return str(_node(first)), str(_node(second))
+
+
+def _times(text: str | None) -> tuple[str, int] | None:
+    pair = _pair(text, "--at-most NODE,N")
+    if pair is None:
+        return None
+    if not pair[1].isdecimal():
+        raise UsageError(f"{pair[1]!r} is no number of visits.", remedy="write --at-most NODE,N, such as draft,3.")
+    return pair[0], int(pair[1])
