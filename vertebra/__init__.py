@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vertebra.graphs import Append, Graph
     from vertebra.nodes import Context, Question, Retry, effect, human, llm, transition
     from vertebra.runtime import App, http_client
-    from vertebra.types import Finding, Interrupt, Run, Usage
+    from vertebra.types import Finding, Interrupt, Run, Standing, Usage
 
 __version__ = "0.1.0"
 
@@ -29,6 +29,7 @@ _HOMES = {
     "Question": "vertebra.nodes",
     "Retry": "vertebra.nodes",
     "Run": "vertebra.types",
+    "Standing": "vertebra.types",
     "Usage": "vertebra.types",
     "VertebraError": "vertebra.errors",
     "effect": "vertebra.nodes",
@@ -51,6 +52,7 @@ __all__ = [
     "Question",
     "Retry",
     "Run",
+    "Standing",
     "Usage",
     "VertebraError",
     "__version__",

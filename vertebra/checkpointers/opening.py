@@ -14,6 +14,7 @@ from vertebra.checkpointers.journal import Journal
 from vertebra.checkpointers.migrations import migrate
 from vertebra.checkpointers.runs import RunStore
 from vertebra.checkpointers.url import StoreUrl
+from vertebra.checkpointers.versions import VersionStore
 from vertebra.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Store:
             raise
         self.journal = Journal(self._database)
         self.runs = RunStore(self._database)
+        self.versions = VersionStore(self._database)
 
     def allow(self, types: Iterable[type[Any]]) -> None:
         """Let these types come back to life from checkpoints, beside those allowed before."""

@@ -14,9 +14,9 @@ has written and the question that it asks.
 both make the same moves. By induction over supersteps: both stand before the same nodes with the same
 arrivals; each of them is ahead, so it is the same task with the same ways out; a join that it feeds is fed in both,
 by all its sources or by none of them, since those that can still run are ahead; so both stand before the same nodes
-again. Nodes that are not ahead never run, and a node is ahead in the new shape exactly if it is in the old one, because every description on the way
-to it is the same. The converse is not claimed: a difference that no run can reach any more, behind a join that
-never fires, counts as one. That way the error is a refusal.
+again. Nodes that are not ahead never run, and a node is ahead in the new shape exactly if it is in the old one,
+because every description on the way to it is the same. The converse is not claimed: a difference that no run can
+reach any more, behind a join that never fires, counts as one. That way the error is a refusal.
 
 Fields of the state are compared all, since any node may read any field. Not seen, as in ``shape``: the code of
 nodes and routers, and loop bounds, which may be mended under a thread.
