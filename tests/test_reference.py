@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from vertebra.cli.differing import diff_data
 from vertebra.cli.main import EXIT_CODES, exit_code, parser
 from vertebra.cli.printing import call_data, finding_data, run_data, thread_data
 from vertebra.errors import VertebraError
@@ -230,6 +231,7 @@ def test_the_keys_of_json_are_listed() -> None:
         "a thread": thread_data(record, False),
         "a call": call_data(dataclasses.replace(call, attempts=())),
         "a finding": finding_data(Finding("c", "error", "p", "m", "r")),
+        "a difference": diff_data([], [], None),
         "an error": VertebraError("m").to_json(),
     }
     rows = {m[1]: re.findall(r"`(\w+)`", m[2]) for m in re.finditer(r"^\| (an? \w+) .*?\| (.+) \|$", CLI, re.M)}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from vertebra.checkpointers import Store
 from vertebra.cli import printing
 from vertebra.cli.arguments import exit_code, parser
+from vertebra.cli.differing import diff
 from vertebra.cli.loading import load_graph, open_store, read_json, require_store
 from vertebra.cli.progress import Progress
 from vertebra.cli.terminal import Terminal, clean
@@ -31,7 +32,7 @@ STATUS_CODES = {"done": 0, "failed": 1, "interrupted": 3, "cancelled": 4, "runni
 
 def execute(options: argparse.Namespace) -> int:
     """Run the subcommand that was parsed; returns the exit code."""
-    if options.command == "graph":
+    if options.command == "graph" and options.action == "check":
         return _check(options)
     code: int = asyncio.run(_ASYNC[options.command](options))
     return code
@@ -238,4 +239,5 @@ _ASYNC: dict[str, Callable[[argparse.Namespace], Any]] = {
     "cancel": _cancel,
     "threads": _threads,
     "show": _show,
+    "graph": diff,
 }
