@@ -285,6 +285,21 @@ async def test_a_thread_changes_its_version_twice(store_url: str, scripted_model
         assert again.status == "interrupted"
 
 
+async def test_a_change_that_was_settled_long_ago_is_not_taken_for_one_in_the_middle(store_url: str) -> None:
+    with open_checkpointer(store_url) as store:
+        await opened(line(count, approve), store).run({}, thread_id="t")
+        second = opened(line(count, approve, version="2", state=Wider), store)
+        assert (await second.resume("t")).status == "interrupted"
+        await second.cancel("t")
+        third = opened(line(count, version="3", state=Wider), store)
+        await begun(third, "t")
+        _, lease = await store.versions.hold("t", ELSEWHERE, 0.0)
+        await store.versions.doubt(lease)  # and died
+        await store.versions.release(lease)
+        (run,) = await opened(line(count, version="4", state=Wider), store).recover()
+        assert (run.status, run.output.rounds) == ("done", 5)
+
+
 async def test_a_due_question_of_a_changed_graph_does_not_stop_the_others(store_url: str) -> None:
     @human(answer=bool, into="ok")
     def hasty(state: State) -> Question:

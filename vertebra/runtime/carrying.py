@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from vertebra.checkpointers.versions import IN_DOUBT
 from vertebra.errors import GraphChanged, InvalidInput, MigrationFailed
 from vertebra.graphs.ahead import Parts, Position, Unreadable, changes_ahead
 from vertebra.graphs.compilation import ENTRY
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from vertebra.runtime.app import App
 
 MARK = "vertebra_version"
-"""In the metadata of a rewritten checkpoint: the fingerprint of the graph that it was rewritten for, and how."""
+"""In the metadata of a rewritten checkpoint: the fingerprints of the graphs from which and for which, and how."""
 
 _UNFINISHED = frozenset({"__interrupt__", "__resume__", "__error__", "__error_source_node__", "__scheduled__"})
 """What a task writes that has not ended."""
@@ -40,8 +41,10 @@ class Plan:
 
 def plan(app: App, record: ThreadRecord, latest: Any) -> Plan:
     """How to carry the thread over to the app's graph. Raises ``GraphChanged``, ``MigrationFailed``."""
-    mark = ((latest.metadata or {}) if latest is not None else {}).get(MARK)
-    if mark is not None and mark["fingerprint"] != fingerprint(record.shape):
+    mark = ((latest.metadata or {}) if latest is not None else {}).get(MARK) or {}
+    own = fingerprint(record.shape)
+    # A mark of another origin is older than the run record, and was settled.
+    if record.fingerprint == IN_DOUBT and mark.get("from") == own and mark["fingerprint"] != own:
         if mark["fingerprint"] != app.fingerprint:
             raise GraphChanged(
                 f"Thread {record.thread!r} is being carried over to another version of graph {record.graph!r}.",
@@ -62,7 +65,7 @@ def plan(app: App, record: ThreadRecord, latest: Any) -> Plan:
     changes = changes_ahead(record.shape, app.shape, position, definition.schema.defaulted)
     if changes:
         raise refused(app, record, position, changes)
-    return _Carrying(app, definition, record, latest, position).as_it_is(mark is not None)
+    return _Carrying(app, definition, record, latest, position).as_it_is(bool(mark))
 
 
 def refused(app: App, record: ThreadRecord, position: Position | None, changes: Sequence[str]) -> GraphChanged:
@@ -221,7 +224,7 @@ class _Carrying:
 
     def _put(self, rewriting: Rewriting, detail: dict[str, Any]) -> Plan:
         latest, checkpoint = self._latest, rewriting.checkpoint
-        metadata = {**latest.metadata, MARK: {"fingerprint": self._app.fingerprint, "detail": detail}}
+        metadata = {**latest.metadata, MARK: self._mark(detail)}
         before = (latest.parent_config or {}).get("configurable", {}).get("checkpoint_id")
         if detail["asked_anew"]:
             from langgraph.checkpoint.base.id import uuid6
@@ -231,6 +234,9 @@ class _Carrying:
         place = {"thread_id": self._record.thread, "checkpoint_ns": "", "checkpoint_id": before}
         config = {"configurable": {key: value for key, value in place.items() if value is not None}}
         return Plan((config, checkpoint, metadata, rewriting.touched), detail)
+
+    def _mark(self, detail: dict[str, Any]) -> dict[str, Any]:
+        return {"from": fingerprint(self._record.shape), "fingerprint": self._app.fingerprint, "detail": detail}
 
     def _detail(self, how: str, names: Mapping[str, str], asked_anew: bool) -> dict[str, Any]:
         return {"how": how, "nodes": dict(names), "step": self._step, "asked_anew": asked_anew}
