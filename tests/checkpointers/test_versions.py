@@ -38,7 +38,8 @@ async def test_a_failed_thread_is_failed_after_it_with_its_error(store: Store) -
     assert (after.status, after.error, after.holder) == ("failed", before.error, None)
     assert (after.version, after.fingerprint, after.shape) == ("2", "new", {"name": "g"})
     (told,) = await store.journal.interventions("t")
-    assert (told["kind"], told["principal"], told["detail"]) == ("version", "ann", {"how": "by hand"})
+    assert (told["kind"], told["node"]) == ("version", f"{before.version} -> 2")
+    assert (told["principal"], told["detail"]) == ("ann", {"how": "by hand"})
 
 
 async def test_a_thread_whose_question_was_lost_is_to_be_driven_on(store: Store) -> None:

@@ -168,5 +168,10 @@ def test_as_its_user_runs_it(shell: Shell) -> None:
     assert (refused.returncode, refused.stderr) == (4, "")
     assert "goes on" in refused.stdout
     assert shell.json("graph", "diff", "old:graph", "new:carried")["threads"] is None
+    shell("run", "old:graph", "--thread", "t")
+    assert shell("resume", "new:carried", "t", "--answer", "true").returncode == 3
+    assert "changed its version 1 -> 2" in shell("show", "t").stdout
+    counted = shell.json("graph", "diff", "old:graph", "new:carried", "--store", "sqlite:///vertebra.db")
+    assert counted["threads"] == [{"position": "late", "verdict": "goes on", "count": 1}]
     missing = shell.json("graph", "diff", "old:graph", "new:carried", "--store", "sqlite:///none.db", code=5)
     assert missing["error"]["code"] == "store_unavailable"

@@ -148,6 +148,22 @@ async def test_a_join_remembers_the_branch_that_has_passed(
         assert (done.status, done.output.sent is None) == ("done", False)
 
 
+async def test_a_question_inside_a_subgraph_takes_its_answer(store_url: str, scripted_model: ScriptedModel) -> None:
+    def outer(version: str, *before: Any) -> Graph:
+        g = Graph(State, name="outer", version=version).add_node("in", line(draft, approve, version=version))
+        for source, target in zip((START, *before), (*before, "in"), strict=True):
+            g.add_edge(source, target)
+        return g.add_edge("in", count).add_edge(count, END)
+
+    with open_checkpointer(store_url) as store:
+        asked = await opened(outer("1"), store).run({}, thread_id="t")
+        assert asked.status == "interrupted", asked.error
+        done = await opened(outer("2", clean), store).resume("t", True, interrupt_id=asked.interrupts[0].id)
+        assert (done.status, done.output.rounds, len(done.output.notes)) == ("done", 1, 2)
+        assert not scripted_model.books.repeats()
+        assert len(scripted_model.books.paid()) == 2
+
+
 async def test_a_loop_counts_on_though_edges_came_before_it(store_url: str, scripted_model: ScriptedModel) -> None:
     @human(answer=bool, into="ok")
     def again(state: State) -> Question:

@@ -97,6 +97,8 @@ def _require(tx: Tx, lease: Lease) -> None:
 
 def _settle(tx: Tx, lease: Lease, settled: Settled) -> None:
     _require(tx, lease)
+    row = tx.one("SELECT version FROM vertebra_threads WHERE thread = ?", lease.thread)
+    change = f"{row[0] if row else ''} -> {settled.version}"
     tx.execute(
         "UPDATE vertebra_threads SET version = ?, fingerprint = ?, shape = ?, updated_at = ? WHERE thread = ?",
         *(settled.version, settled.fingerprint, json.dumps(settled.shape), tx.now(), lease.thread),
@@ -109,7 +111,7 @@ def _settle(tx: Tx, lease: Lease, settled: Settled) -> None:
         )
     for name in settled.stale_timers:
         tx.execute("DELETE FROM vertebra_timers WHERE thread = ? AND name = ?", lease.thread, name)
-    note_intervention(tx, lease.thread, "version", "", settled.principal, settled.detail)
+    note_intervention(tx, lease.thread, "version", change, settled.principal, settled.detail)
     _let_go(tx, lease)
 
 
