@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vertebra.graphs.proofs import Proof
     from vertebra.nodes import Context, Question, Retry, effect, human, llm, transition
     from vertebra.runtime import App, http_client
-    from vertebra.types import Difference, Edge, Finding, Interrupt, Run, ThreadTree, Usage, Verification
+    from vertebra.types import Difference, Edge, Finding, Interrupt, Run, Standing, ThreadTree, Usage, Verification
 
 __version__ = "0.1.0"
 
@@ -35,6 +35,7 @@ _HOMES = {
     "Question": "vertebra.nodes",
     "Retry": "vertebra.nodes",
     "Run": "vertebra.types",
+    "Standing": "vertebra.types",
     "ThreadTree": "vertebra.types",
     "Usage": "vertebra.types",
     "Verification": "vertebra.types",
@@ -63,6 +64,7 @@ __all__ = [
     "Question",
     "Retry",
     "Run",
+    "Standing",
     "ThreadTree",
     "Usage",
     "Verification",

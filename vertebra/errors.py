@@ -5,7 +5,8 @@
     VertebraError                     everything below; has .code, .remedy, .context
     ├── GraphError                    the definition is wrong
     │   ├── GraphInvalid              compile() found errors; carries all findings
-    │   ├── GraphChanged              a thread in flight was started by another graph
+    │   ├── GraphChanged              what lies ahead of a thread in flight is not as it was
+    │   │   └── MigrationFailed       the declared migration raised, or gave what the graph cannot go on with
     │   └── UnknownTask               no model for a task of @llm
     ├── NodeError                     a node failed; the thread stands at the edge before it
     │   ├── InvalidInput              the input does not fit the state
@@ -139,7 +140,15 @@ class GraphInvalid(GraphError):
 
 class GraphChanged(GraphError):
     code = "graph_changed"
-    default_remedy = "finish the thread with the release that started it, or cancel it and run it anew."
+    default_remedy = (
+        "declare @graph.migration(from_version=...), finish the thread with the release that started it, "
+        "or cancel it and run it anew."
+    )
+
+
+class MigrationFailed(GraphChanged):
+    code = "migration_failed"
+    default_remedy = "mend the migration and resume the thread, which is as it was."
 
 
 class UnknownTask(GraphError):

@@ -70,6 +70,19 @@ class Interrupt:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a thread stands, for the migration that is to carry it over.
+
+    ``next``: the nodes that it stands before, under the names of ``version``; ``__start__`` where it has not begun.
+    """
+
+    thread_id: str
+    version: str
+    next: tuple[str, ...]
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
 class CallKey:
     """What makes two calls one: the visit, the caller's request, its epoch and its ordinal."""
 

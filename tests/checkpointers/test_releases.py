@@ -111,7 +111,7 @@ async def test_another_graph_is_refused_there_too(url: str) -> None:
         return {}
 
     changed = graph()
-    changed.add_edge("split", new)
+    changed.add_edge("draft", new)
     changed.add_edge(new, "approve")
     async with changed.compile(checkpointer=url, default_model="m") as app:
         with pytest.raises(GraphChanged, match="new"):

@@ -129,11 +129,11 @@ def test_a_graph_that_has_changed_is_told_with_the_difference(shell: Shell) -> N
     until(lambda: len(shell.model.books) == 3)
     kill(process)
     agents = shell.folder / "agents.py"
-    agents.write_text(agents.read_text().replace('version="1"', 'version="1.1"'))
+    agents.write_text(agents.read_text().replace("@effect\ndef send", "@transition\ndef send"))
     for command in (("recover", "agents:graph"), ("resume", "agents:graph", "t")):
         ran = shell(*command)
         assert ran.returncode == 4, (ran.stdout, ran.stderr)
-        assert "version: 1 -> 1.1" in ran.stderr
+        assert "send.node.kind: effect -> transition" in ran.stderr
     (run,) = shell.json("recover", "agents:graph", code=4)
     assert (run["status"], run["error"]["code"]) == ("running", "graph_changed")
 

@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel, field_validator
 
 from vertebra import END, START, Append, Graph, Run, transition
+from vertebra.errors import LoopBoundReached
 from vertebra.graphs.compilation import LOOPS, ROUTE
 from vertebra.graphs.routing import Routing
 
@@ -178,9 +179,9 @@ def test_two_bounds_of_one_node_count_apart() -> None:
     g.add_edge(left, draft).add_edge(right, END)
     routing = Routing(g.definition)
     first = routing.routes("draft", {}, {}, "run")
-    assert first[LOOPS] == {"draft?0": ["run", 1], "draft?2": ["run", 1]}
+    assert first[LOOPS] == {"draft/0": ["run", 1], "draft/1": ["run", 1]}
     second = routing.routes("draft", {"rounds": 9}, first[LOOPS], "run")
-    assert second[ROUTE] == {"draft?0": [END], "draft?2": ["right"]}
+    assert second[ROUTE] == {"draft/0": [END], "draft/1": ["right"]}
 
 
 @pytest.mark.parametrize(
@@ -189,7 +190,27 @@ def test_two_bounds_of_one_node_count_apart() -> None:
 def test_the_error_counts_as_people_do(number: int, ordinal: str) -> None:
     routing = Routing(loop(10**6, max_visits=number).definition)
     with pytest.raises(Exception, match=f"for the {ordinal} time"):
-        routing.routes("draft", {}, {"draft?0": ["run", number]}, "run")
+        routing.routes("draft", {}, {"draft/0": ["run", number]}, "run")
+
+
+def test_edges_of_other_nodes_do_not_shift_the_count() -> None:
+    before, after = loop(9, max_visits=1), Graph(State, name="g")
+    after.add_conditional_edges(START, lambda state: "in", {"in": draft})
+    after.definition.choices.extend(before.definition.choices)
+    counts = Routing(before.definition).routes("draft", {}, {}, "run")[LOOPS]
+    with pytest.raises(LoopBoundReached):
+        Routing(after.definition).routes("draft", {}, counts, "run")
+
+
+@pytest.mark.parametrize(("key", "bounds"), [("draft?0", 1), ("draft?7", 1), ("draft?0", 2)])
+def test_a_count_of_the_first_release_goes_on(key: str, bounds: int) -> None:
+    g = loop(9, max_visits=3)
+    for _ in range(bounds - 1):
+        g.add_conditional_edges(draft, lambda state: "l", {"l": left}, max_visits=1, on_exhausted=right)
+    first = Routing(g.definition).routes("draft", {}, {key: ["run", 2], "other?1": ["run", 9]}, "run")[LOOPS]
+    assert first["draft/0"] == ["run", 3]
+    with pytest.raises(LoopBoundReached):
+        Routing(g.definition).routes("draft", {}, {key: ["run", 2], **first}, "run")
 
 
 class Strict(BaseModel):

@@ -71,7 +71,12 @@ CHANGES: list[tuple[Callable[[], Graph], Callable[[], Graph], list[str]]] = [
     (lambda: graph().add_node("old", one), graph, ["- nodes.old: transition"]),
     (graph, lambda: graph().add_edge("node", "two"), ["+ edges: node -> two"]),
     (lambda: graph().add_edge("node", "two"), graph, ["- edges: node -> two"]),
-    (graph, lambda: graph().add_edge(["two", "node"], END), ["+ joins: node + two -> __end__"]),
+    (graph, lambda: graph().add_edge(["two", "node"], END), ["+ joins: two + node -> __end__"]),
+    (
+        lambda: graph().add_edge(["two", "node"], END),
+        lambda: graph().add_edge(["node", "two"], END),
+        ["- joins: two + node -> __end__", "+ joins: node + two -> __end__"],
+    ),
     (graph, lambda: graph().fan_out("node", "two", over="items"), ["+ fan_outs: node => two over items"]),
     (graph, routed, ["+ choices: node ? 1 -> two", "+ choices: node ? 2 -> __end__"]),
     (routed, lambda: routed(max_visits=1, on_exhausted=END), ["+ choices: node ? (exhausted) -> __end__"]),

@@ -54,6 +54,11 @@ def step(state: State) -> dict[str, object]:
     return {"n": state.n + 1}
 
 
+@transition
+def last(state: State) -> dict[str, object]:
+    return {"n": state.n + 1}
+
+
 def line(*nodes: Any, name: str = "line", version: str = "1") -> Graph:
     g = Graph(State, name=name, version=version)
     for before, after in zip((START, *nodes), (*nodes, END), strict=True):
@@ -93,10 +98,10 @@ async def test_recovery_waits_for_a_lease_to_run_out(store_url: str) -> None:
 async def test_recovery_tells_of_a_changed_graph_and_goes_on_with_the_others(store_url: str) -> None:
     with open_checkpointer(store_url) as store:
         await begun(line(step).compile(checkpointer=store), "old")
-        app = line(step, version="2").compile(checkpointer=store)
+        app = line(step, last, version="2").compile(checkpointer=store)
         await begun(app, "new")
         old, new = sorted(await app.recover(), key=lambda run: run.thread_id, reverse=True)
-        assert (new.status, new.output.n) == ("done", 5)
+        assert (new.status, new.output.n) == ("done", 6)
         assert old.error is not None
         assert old.error.code == "graph_changed"
 

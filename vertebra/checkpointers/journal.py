@@ -91,19 +91,7 @@ class Journal:
         ]
 
     async def intervened(self, thread: str, kind: str, node: str, by: str | None, detail: Mapping[str, Any]) -> None:
-        text = json.dumps(detail, sort_keys=True)
-
-        def write(tx: Tx) -> None:
-            tx.lock(_books_of(thread))
-            row = tx.one("SELECT count(*) FROM vertebra_interventions WHERE thread = ?", thread)
-            number = int(row[0]) if row else 0
-            tx.execute(
-                "INSERT INTO vertebra_interventions (thread, number, kind, node, principal, detail, at) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                *(thread, number, kind, node, by, text, tx.now()),
-            )
-
-        await self._write(write)
+        await self._write(lambda tx: note_intervention(tx, thread, kind, node, by, detail))
 
     async def interventions(self, thread: str) -> list[dict[str, Any]]:
         """What was done to the thread by hand, oldest first."""
@@ -122,6 +110,18 @@ class Journal:
 def _books_of(thread: str) -> str:
     """What is locked to change a thread's journal: not its name, which a takeover locks (see ``fencing``)."""
     return f"journal of {thread}"
+
+
+def note_intervention(tx: Tx, thread: str, kind: str, node: str, by: str | None, detail: Mapping[str, Any]) -> None:
+    """Add to what was done to a thread by hand, within a transaction of somebody's."""
+    tx.lock(_books_of(thread))
+    row = tx.one("SELECT count(*) FROM vertebra_interventions WHERE thread = ?", thread)
+    number = int(row[0]) if row else 0
+    tx.execute(
+        "INSERT INTO vertebra_interventions (thread, number, kind, node, principal, detail, at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        *(thread, number, kind, node, by, json.dumps(detail, sort_keys=True), tx.now()),
+    )
 
 
 def _key(key: CallKey) -> tuple[Any, ...]:

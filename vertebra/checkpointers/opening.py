@@ -18,6 +18,7 @@ from vertebra.checkpointers.migrations import migrate
 from vertebra.checkpointers.recordings import Recordings
 from vertebra.checkpointers.runs import RunStore
 from vertebra.checkpointers.url import StoreUrl
+from vertebra.checkpointers.versions import VersionStore
 from vertebra.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Store:
         self.runs = RunStore(self.database)
         self.forks = Forks(self.database)
         self.recordings = Recordings(self.database)
+        self.versions = VersionStore(self.database)
 
     def allow(self, types: Iterable[type[Any]]) -> None:
         """Let these types come back to life from checkpoints, beside those allowed before."""

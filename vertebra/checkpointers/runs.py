@@ -223,7 +223,7 @@ class RunStore:
         """Raise ``ThreadBusy`` while the thread is held, ``ThreadNotFound`` where there is none."""
 
         def look(tx: Tx) -> None:
-            if _refuse_if_held(tx, thread) is None:
+            if refuse_if_held(tx, thread) is None:
                 raise ThreadNotFound(f"There is no thread {thread!r} here.", thread=thread)
 
         await self._database.run(look)
@@ -232,7 +232,7 @@ class RunStore:
         """Remove all that is kept about a thread here. Raises ``ThreadBusy`` while it is held."""
 
         def remove(tx: Tx) -> None:
-            _refuse_if_held(tx, thread)
+            refuse_if_held(tx, thread)
             for table in THREAD_TABLES:
                 tx.execute(f"DELETE FROM vertebra_{table} WHERE thread = ?", thread)
 
@@ -244,7 +244,8 @@ def _get(tx: Tx, thread: str) -> ThreadRecord | None:
     return None if row is None else _record(row)
 
 
-def _refuse_if_held(tx: Tx, thread: str) -> ThreadRecord | None:
+def refuse_if_held(tx: Tx, thread: str) -> ThreadRecord | None:
+    """The thread, locked, if there is one. Raises ``ThreadBusy`` while a living process holds it."""
     tx.lock(thread)
     record = _get(tx, thread)
     if record is not None and record.holder is not None:
@@ -269,7 +270,7 @@ def _begin(
     max_recoveries: int | None,
     progress: str | None,
 ) -> tuple[ThreadRecord, Lease]:
-    record = _refuse_if_held(tx, thread)
+    record = refuse_if_held(tx, thread)
     if record is not None and record.status in ("running", "interrupted", "failed"):
         if not record.cancel_requested and (record.input != start.input or record.status == "interrupted"):
             raise ThreadNotFinished(_unfinished(record), thread=thread, status=record.status)
@@ -330,13 +331,13 @@ def _take(
     progress: str | None = None,
 ) -> tuple[ThreadRecord, Lease] | None:
     """The thread and its lease; None if it is cancelled."""
-    record = _refuse_if_held(tx, thread)
+    record = refuse_if_held(tx, thread)
     if record is None:
         raise ThreadNotFound(f"There is no thread {thread!r} here.", thread=thread)
     if record.status == "cancelled":
         return None
     if record.cancel_requested:  # its process died before it came to stop
-        _cancel_now(tx, thread)
+        cancel_now(tx, thread)
         return None
     if not by_hand and record.status != "running":
         raise ThreadBusy(
@@ -401,12 +402,12 @@ def _finish(tx: Tx, lease: Lease, status: RunStatus, error: Mapping[str, Any] | 
     )
     # Who asked was told that it will stop: it has not ended, so it stops here.
     if status == "cancelled" or (record.cancel_requested and status != "done"):
-        _cancel_now(tx, lease.thread)
+        cancel_now(tx, lease.thread)
 
 
 def _set_aside(tx: Tx, thread: str, error: Mapping[str, Any]) -> None:
     try:
-        record = _refuse_if_held(tx, thread)
+        record = refuse_if_held(tx, thread)
     except ThreadBusy:
         return
     if record is not None and record.status == "running":
@@ -420,18 +421,19 @@ def _set_aside(tx: Tx, thread: str, error: Mapping[str, Any]) -> None:
 
 def _cancel(tx: Tx, thread: str) -> bool:
     try:
-        record = _refuse_if_held(tx, thread)
+        record = refuse_if_held(tx, thread)
     except ThreadBusy:
         tx.execute("UPDATE vertebra_threads SET cancel_requested = 1 WHERE thread = ?", thread)
         return False
     if record is None:
         raise ThreadNotFound(f"There is no thread {thread!r} here.", thread=thread)
     if record.status in ("running", "interrupted", "failed"):
-        _cancel_now(tx, thread)
+        cancel_now(tx, thread)
     return True
 
 
-def _cancel_now(tx: Tx, thread: str) -> None:
+def cancel_now(tx: Tx, thread: str) -> None:
+    """Cancel a thread, whoever holds it: that one's lease is lost."""
     tx.execute(
         "UPDATE vertebra_threads SET status = 'cancelled', lease_holder = NULL, lease_until = NULL, "
         "lease_epoch = lease_epoch + 1, cancel_requested = 0, updated_at = ? WHERE thread = ?",

@@ -17,7 +17,7 @@ EXIT_CODES = """exit codes:
   1    the run failed, the graph has errors, or the claim is not proved
   2    the command line is wrong
   3    the run waits for an answer (interrupted)
-  4    the thread cannot do that now (busy, not found, changed, cancelled)
+  4    the thread cannot do that now (busy, not found, changed, cancelled); graph diff: one would be refused
   5    the database cannot be used
   6    verified, a recorded thread came out otherwise
   130  interrupted from the keyboard; recover or resume goes on
@@ -242,6 +242,18 @@ def _graph(commands: Any) -> None:
     )
     _graph_argument(bounds)
     _json(bounds)
+    diff = _command(
+        actions,
+        "diff",
+        "tell what threads in flight would meet under another version of their graph",
+        "vertebra graph diff agents.v1:graph agents.v2:graph",
+        "vertebra graph diff agents.v1:graph agents.v2:graph --store sqlite:///visits.db --json",
+        within="graph ",
+    )
+    diff.add_argument("old", metavar="OLD", help="the Graph that started them, as MODULE:GRAPH")
+    diff.add_argument("new", metavar="NEW", help="the Graph that would drive them on, as MODULE:GRAPH")
+    diff.add_argument("--store", metavar="URL", help="also count the threads in flight of this database")
+    _json(diff)
 
 
 def _command(commands: Any, name: str, text: str, *examples: str, within: str = "") -> argparse.ArgumentParser:

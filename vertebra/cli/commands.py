@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from vertebra.checkpointers import Store
 from vertebra.cli import histories, printing, verifications
 from vertebra.cli.arguments import exit_code, parser
+from vertebra.cli.differing import diff
 from vertebra.cli.loading import load_graph, open_store, read_json, require_store
 from vertebra.cli.progress import Progress
 from vertebra.cli.terminal import Terminal, clean
@@ -31,7 +32,7 @@ STATUS_CODES = {"done": 0, "failed": 1, "interrupted": 3, "cancelled": 4, "runni
 
 def execute(options: argparse.Namespace) -> int:
     """Run the subcommand that was parsed; returns the exit code."""
-    if options.command == "graph":
+    if options.command == "graph" and options.action != "diff":
         from vertebra.cli import looking
 
         return {"check": _check, "prove": looking.prove, "bounds": looking.bounds}[options.action](options)
@@ -244,4 +245,5 @@ _ASYNC: dict[str, Callable[[argparse.Namespace], Any]] = {
     "fork": histories.fork,
     "verify": verifications.verify,
     "export": verifications.export,
+    "graph": diff,
 }

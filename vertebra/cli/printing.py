@@ -145,7 +145,9 @@ def thread_text(
         yield terminal.line(f"{clock(float(item['at']))}  {item['died']} died; recovery {item['recovery']}", 2)
     for item in by_hand:
         who = item["principal"] or "someone"
-        yield terminal.line(f"{clock(item['at'])}  {who} did by hand: {item['kind']} {item['node']}", 2)
+        # A thread changes its version by itself, when it is driven by another.
+        done = "changed its" if item["kind"] == "version" else f"{who} did by hand:"
+        yield terminal.line(f"{clock(item['at'])}  {done} {item['kind']} {item['node']}", 2)
     if record.error is not None and record.status == "failed":
         yield from (terminal.paint(line, "red") for line in terminal.wrapped(str(record.error.get("message", "")), 2))
         yield from terminal.wrapped(f"To go on: {record.error.get('remedy', '')}", 2)

@@ -7,11 +7,12 @@ node's update; the compiled edge only reads it. Loop counts are kept the same wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from vertebra.graphs.annotations import Reducer
-from vertebra.graphs.definition import Definition, FanOut
+from vertebra.graphs.definition import Choice, Definition, FanOut
 from vertebra.types import START
 
 if TYPE_CHECKING:
@@ -50,9 +51,9 @@ def build(definition: Definition, wrap: Wrap) -> StateGraph[Any, Any, Any, Any]:
         builder.add_edge(entry if source == START else source, target)
     for sources, target in definition.joins:
         builder.add_edge(list(sources), target)
-    for number, choice in enumerate(definition.choices):
+    for key, choice in zip(choice_keys(definition.choices), definition.choices, strict=True):
         source = entry if choice.source == START else choice.source
-        builder.add_conditional_edges(source, _routed(choice_key(choice.source, number)), list(choice.targets))
+        builder.add_conditional_edges(source, _routed(key), list(choice.targets))
     for fan in definition.fan_outs:
         after = definition.static_targets(fan.worker)
         source = entry if fan.source == START else fan.source
@@ -82,9 +83,31 @@ def _plain(reducer: Reducer) -> Reducer:
     return reduce
 
 
-def choice_key(source: str, number: int) -> str:
-    """The key of a conditional edge set in the reserved channels."""
-    return f"{source}?{number}"
+def choice_keys(choices: Sequence[Choice]) -> list[str]:
+    """The key of each conditional edge set in the reserved channels: its source, and which of that source's it is.
+
+    Sets of other nodes may come and go under a thread that counts: they do not shift the keys.
+    """
+    keys, used = [], Counter[str]()
+    for choice in choices:
+        keys.append(f"{choice.source}/{used[choice.source]}")
+        used[choice.source] += 1
+    return keys
+
+
+def counted(loops: Mapping[str, Any], choices: Sequence[Choice], number: int) -> Any:
+    """The count that a thread keeps for a conditional edge set, or None.
+
+    The threads of 0.1.0 have keys that are numbered over the whole graph (``draft?3``). Such a count is found
+    by the source where that has one set only; otherwise by the number, as then.
+    """
+    key, source = choice_keys(choices)[number], choices[number].source
+    if key in loops:
+        return loops[key]
+    if sum(choice.source == source for choice in choices) > 1:
+        return loops.get(f"{source}?{number}")
+    old = [name for name in loops if name.startswith(f"{source}?") and name.removeprefix(f"{source}?").isdecimal()]
+    return loops[old[0]] if old else None
 
 
 def _routed(key: str) -> Callable[[Mapping[str, Any]], list[str]]:

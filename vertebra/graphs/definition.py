@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vertebra.errors import GraphInvalid, UsageError
 from vertebra.graphs.claims import Claim, read_claim
@@ -13,12 +13,16 @@ from vertebra.graphs.state import StateSchema
 from vertebra.nodes.kinds import Node, NodeSpec, node_name, spec_of
 from vertebra.nodes.retry import Retry
 from vertebra.nodes.signature import require_node
-from vertebra.types import END, START, Finding
+from vertebra.types import END, START, Finding, Standing
 
 if TYPE_CHECKING:
     from vertebra.graphs.bounding import Bounds
     from vertebra.graphs.proofs import Proof
     from vertebra.runtime.app import App
+
+M = TypeVar("M", bound=Callable[..., Any])
+Migration = Callable[[dict[str, Any], Standing], Any]
+"""Given the old state's values and where the thread stands: the new values, or those and new names of nodes."""
 
 NodeLike = Any
 """A node's name, a decorated node, or a function that becomes one."""
@@ -64,6 +68,8 @@ class Definition:
     fan_outs: list[FanOut] = field(default_factory=list)
     redefined: list[str] = field(default_factory=list)
     claims: list[Claim] = field(default_factory=list)
+    migrations: dict[str, Migration] = field(default_factory=dict)
+    """From which version each leads on, in the order in which they are applied."""
 
     def static_targets(self, node: str) -> list[str]:
         return [target for source, target in self.edges if source == node]
@@ -205,6 +211,34 @@ class Graph:
         """
         self.definition.fan_outs.append(FanOut(self._resolve(source), self._resolve(node), over))
         return self
+
+    def migration(self, *, from_version: str) -> Callable[[M], M]:
+        """Declare how a thread in flight that ``from_version`` started is carried over to the next version.
+
+        The function gets the old state's values, as a dict, and a ``Standing``; it returns the new values, or
+        the new values with a mapping of node names (old to new) for where the thread stands. Write them in the order
+        of the versions: a thread goes through all from its own on. They must do nothing but compute: a
+        crash may have one called again, though its result is applied once. Raises ``UsageError``.
+
+        Example::
+
+            @graph.migration(from_version="1")
+            def from_1(values, standing):
+                return {**values, "score": values["score"] * 100}, {"draft": "write"}
+        """
+        known = self.definition.migrations
+        if from_version in known or from_version == self.version:
+            what = "has a migration already" if from_version in known else "is what this graph is"
+            raise UsageError(
+                f"Version {from_version!r} of graph {self.name!r} {what}.",
+                remedy="one for each older version, in their order; the last one leads to this graph.",
+            )
+
+        def declare(fn: M) -> M:
+            known[from_version] = fn
+            return fn
+
+        return declare
 
     def _resolve(self, node: NodeLike) -> str:
         if isinstance(node, str):

@@ -7,7 +7,7 @@ from typing import Any
 
 from vertebra.errors import LoopBoundReached, RouterFailed
 from vertebra.graphs import topology
-from vertebra.graphs.compilation import LOOPS, ROUTE, choice_key
+from vertebra.graphs.compilation import LOOPS, ROUTE, choice_keys, counted
 from vertebra.graphs.definition import Choice, Definition
 
 
@@ -28,13 +28,13 @@ class Routing:
         """
         route: dict[str, list[str]] = {}
         counts: dict[str, Any] = {}
-        for number, choice in enumerate(self._definition.choices):
+        choices = self._definition.choices
+        for number, (key, choice) in enumerate(zip(choice_keys(choices), choices, strict=True)):
             if choice.source != node:
                 continue
-            key = choice_key(choice.source, number)
             targets = self._ask(choice, values)
             if choice.max_visits is not None and any(self._reenters(choice, t) for t in targets):
-                targets, counts[key] = self._bound(choice, targets, loops.get(key), run_id)
+                targets, counts[key] = self._bound(choice, targets, counted(loops, choices, number), run_id)
             route[key] = targets
         update: dict[str, Any] = {ROUTE: route} if route else {}
         if counts:
@@ -44,9 +44,9 @@ class Routing:
     def _reenters(self, choice: Choice, target: str) -> bool:
         return self._part.get(target) == self._part.get(choice.source)
 
-    def _bound(self, choice: Choice, targets: list[str], counted: Any, run_id: str) -> tuple[list[str], list[Any]]:
+    def _bound(self, choice: Choice, targets: list[str], before: Any, run_id: str) -> tuple[list[str], list[Any]]:
         # [run, count]: the count starts anew in each run of the thread.
-        count = counted[1] if counted and counted[0] == run_id else 0
+        count = before[1] if before and before[0] == run_id else 0
         if count < (choice.max_visits or 0):
             return targets, [run_id, count + 1]
         if choice.on_exhausted is None:

@@ -23,7 +23,8 @@ def shape(definition: Definition) -> dict[str, Any]:
         "state": dict(sorted(definition.schema.describe().items())),
         "nodes": {name: _node(definition, name) for name in sorted(definition.nodes)},
         "edges": sorted(f"{source} -> {target}" for source, target in definition.edges),
-        "joins": sorted(f"{' + '.join(sorted(sources))} -> {target}" for sources, target in definition.joins),
+        # In the order of their declaration: LangGraph names the channel of a join by it.
+        "joins": sorted(f"{' + '.join(sources)} -> {target}" for sources, target in definition.joins),
         "choices": sorted(
             f"{choice.source} ? {key} -> {target}"
             for choice in definition.choices

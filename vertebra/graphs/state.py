@@ -129,6 +129,17 @@ class StateSchema:
         state = self.hydrate(self.apply({}, values))
         return {**values, **{name: getattr(state, name) for name in missing}}
 
+    @property
+    def defaulted(self) -> frozenset[str]:
+        """The fields that have a default."""
+        if self.kind == "pydantic":
+            return frozenset(n for n, info in model_fields(self.declared).items() if not info.is_required())
+        if self.kind == "dataclass":
+            made = (f for f in dataclasses.fields(self.declared) if f.init)
+            missing = dataclasses.MISSING
+            return frozenset(f.name for f in made if f.default is not missing or f.default_factory is not missing)
+        return frozenset()
+
     def _bad_input(self, field: str | None, error: Exception) -> InvalidInput:
         why = summary(error) if isinstance(error, ValidationError) else type(error).__name__
         return InvalidInput(

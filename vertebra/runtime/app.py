@@ -32,7 +32,7 @@ from vertebra.runtime.steering import sample_afresh, skip_node
 from vertebra.runtime.sync_face import SyncFace
 from vertebra.runtime.trees import tree_of
 from vertebra.runtime.verifying import verify_recorded
-from vertebra.runtime.versions import require_same_shape
+from vertebra.runtime.versions import brought_up
 from vertebra.types import Run, ThreadTree, Verification
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class App(LangGraphFace, SyncFace):
         thread = _thread_id(thread_id)
         known = await self.services.store.runs.get(thread)
         if known is not None and known.status in ("running", "failed", "interrupted"):
-            require_same_shape(self, known)
+            await brought_up(self, known, principal_id(principal), wait_s)
         values = self.read_input(input, fresh=known is None)
         start = Start(
             run_id=uuid.uuid4().hex,
@@ -190,8 +190,7 @@ class App(LangGraphFace, SyncFace):
         """
         self.require_open()
         store = self.services.store
-        record = await store.runs.require(thread_id)
-        require_same_shape(self, record)
+        record = await brought_up(self, await store.runs.require(thread_id), principal_id(principal), wait_s)
         if answer is not UNSET:
             is_new = await accept_answer(self, record, answer, interrupt_id, principal_id(principal))
             crash_point("answer.recorded")

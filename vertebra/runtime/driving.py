@@ -17,16 +17,16 @@ from vertebra.runtime import events
 from vertebra.runtime.execution import as_node_error
 from vertebra.runtime.interrupts import MARK
 from vertebra.runtime.outcome import pending_interrupts, run_of
+from vertebra.runtime.position import RUN_KEY, has_begun
 from vertebra.runtime.scope import Listener, Scope, current_scope
 from vertebra.runtime.session import Hold, holding
 from vertebra.runtime.snapshots import snapshot_of
-from vertebra.runtime.steering import stand_ins
+from vertebra.runtime.steering import known_as, stand_ins
 from vertebra.types import Run, RunStatus, ThreadRecord
 
 if TYPE_CHECKING:
     from vertebra.runtime.app import App
 
-RUN_KEY = "vertebra_run"
 FORK_KEY = "vertebra_fork"
 """In the metadata of a fork's first checkpoint: thread and checkpoint that it was forked from."""
 RECURSION_LIMIT = 1_000_000
@@ -163,12 +163,14 @@ class Drive:
         latest = await self._latest()
         if latest is not None:
             await asyncio.sleep(wait_s(latest.checkpoint["id"], self.record.thread))
-        if latest is None or (latest.metadata or {}).get(RUN_KEY) != self.record.run_id:
+        if not has_begun(latest, self.record):
             given = self.given if self.given is not None else self.app.unpack(self.record.input or b"")
             if latest is None and self.app.definition is not None:
                 given = self.app.definition.schema.with_defaults(given)
             return given
-        self.scope.stand_ins = await stand_ins(self.app, self.record.thread)
+        by_hand = await self.app.services.store.journal.interventions(self.record.thread)
+        self.scope.known_as = known_as(by_hand)
+        self.scope.stand_ins = stand_ins(self.app, by_hand)
         snapshot = await snapshot_of(self.app.graph, self.config)
         self._claim(latest, {task.id: task.name for task in snapshot.tasks})
         waiting = pending_interrupts(snapshot)

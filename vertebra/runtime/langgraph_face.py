@@ -85,16 +85,18 @@ class LangGraphFace:
         """As LangGraph's, but validated, routed, and refused while another process drives the thread.
 
         A thread that waited for an answer is ``running`` after it, to be driven on by ``resume(thread)``:
-        its question is asked anew, of the new state. Raises ``ThreadBusy``, ``InvalidUpdate``.
+        its question is asked anew, of the new state. Raises ``ThreadBusy``, ``InvalidUpdate``, ``GraphChanged``.
         """
-        from vertebra.runtime.driving import RUN_KEY
+        from vertebra.runtime.position import RUN_KEY
         from vertebra.runtime.steering import routed_update
+        from vertebra.runtime.versions import brought_up
 
         app = self._app()
         thread = str(config["configurable"]["thread_id"])
         record = await app.services.store.runs.get(thread)
         if record is None:
             return await self.graph.aupdate_state(config, values, as_node, task_id)
+        record = await brought_up(app, record)
         taken, lease = await app.services.store.runs.take(thread, new_holder(), 30.0, by_hand=True)
         status = record.status
         try:

@@ -65,7 +65,8 @@ class NodeRunner:
         scope = require_scope()
         outer = current_visit.get()
         index = state.get(INDEX, place.index) if spec.name in self._workers else None
-        key = visit_key(outer.key if outer else None, spec.name, place.step, index, scope.branch)
+        name = spec.name if outer else scope.known_as.get((spec.name, place.step), spec.name)
+        key = visit_key(outer.key if outer else None, name, place.step, index, scope.branch)
         started = scope.services.clock.now().timestamp()
         execution = Execution(self, scope, spec, place, key, state, config)
         outcome, failure = "failed", None

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from vertebra.checkpointers.lease import new_holder
-from vertebra.errors import CrashLoop, QuestionExpired, ThreadBusy, ThreadError, VertebraError
+from vertebra.errors import CrashLoop, GraphChanged, QuestionExpired, ThreadBusy, ThreadError, VertebraError
 from vertebra.runtime.answering import due_answers
 from vertebra.runtime.driving import Drive
 from vertebra.runtime.outcome import run_of
 from vertebra.runtime.scope import Listener
 from vertebra.runtime.snapshots import thread_config
-from vertebra.runtime.versions import require_same_shape
+from vertebra.runtime.versions import brought_up
 from vertebra.types import Run
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ async def recover_runs(app: App, thread_id: str | None, at_once: int, on_event: 
     store = app.services.store
     limit = asyncio.Semaphore(at_once)
     if thread_id is not None:
-        require_same_shape(app, await store.runs.require(thread_id))
+        with contextlib.suppress(ThreadBusy):
+            await brought_up(app, await store.runs.require(thread_id))
     wanted = [t for t in await store.runs.recoverable(app.name) if thread_id in (None, t)]
     due = await due_answers(app, thread_id)
 
@@ -56,7 +58,7 @@ async def _recovered(app: App, thread: str, on_event: Listener | None) -> Run | 
     store = app.services.store
     record = await store.runs.require(thread)
     try:
-        require_same_shape(app, record)
+        record = await brought_up(app, record)
         record, lease = await store.runs.take(
             thread,
             new_holder(),
@@ -80,12 +82,17 @@ async def _expired(app: App, thread: str, interrupt: str, default: Any, on_event
         await store.runs.clear_timer(thread, timer)
         return None
     try:
+        record = await brought_up(app, record)
+        if timer not in await store.runs.timers(thread):
+            return await app.resume(thread, on_event=on_event)  # its question was lost to a migration: asked anew
         if default is not None:
             return await app.resume(thread, default, interrupt_id=interrupt, on_event=on_event)
         _, lease = await store.runs.take(thread, new_holder(), app.services.lease_ttl_s, by_hand=True)
     except ThreadError:
         return None  # answered in the meantime
-    error = QuestionExpired(f"The deadline of interrupt {interrupt!r} has passed.", thread=thread, graph=app.name)
-    await store.runs.finish(lease, "failed", error.to_json())
+    except GraphChanged as error:
+        return await run_of(app, record, error)
+    expired = QuestionExpired(f"The deadline of interrupt {interrupt!r} has passed.", thread=thread, graph=app.name)
+    await store.runs.finish(lease, "failed", expired.to_json())
     await store.runs.clear_timer(thread, timer)
-    return await run_of(app, await store.runs.require(thread), error)
+    return await run_of(app, await store.runs.require(thread), expired)

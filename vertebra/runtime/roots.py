@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from vertebra.errors import InvalidUpdate, UsageError
 from vertebra.graphs.compilation import LOOPS
 from vertebra.graphs.routing import Routing
-from vertebra.runtime.driving import FORK_KEY, RUN_KEY
+from vertebra.runtime.driving import FORK_KEY
 from vertebra.runtime.edges import BEGIN, next_of
+from vertebra.runtime.position import RUN_KEY
 from vertebra.runtime.snapshots import checkpoint_config
 
 if TYPE_CHECKING:

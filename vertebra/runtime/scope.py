@@ -48,6 +48,8 @@ class Scope:
     """What a person put in the place of a node's output, by node and step."""
     seed: str | None = None
     """The thread whose chance this one goes on with (``ThreadRecord.seed``)."""
+    known_as: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    """What a node was called when the thread came to it, by its present name and step: its calls are found so."""
     _inner: dict[str, Visit] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

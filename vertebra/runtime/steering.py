@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vertebra.errors import UsageError
@@ -39,19 +40,42 @@ async def skip_node(
     await journal.intervened(record.thread, "skip", name, by, detail)
 
 
-async def stand_ins(app: App, thread: str) -> StandIns:
+def stand_ins(app: App, interventions: Sequence[Mapping[str, Any]]) -> StandIns:
     """All outputs that people have put in the place of nodes', the latest of each; a crash does not lose them."""
     return {
-        (item["node"], item["detail"]["step"]): app.unpack(base64.b64decode(item["detail"]["update"]))
-        for item in await app.services.store.journal.interventions(thread)
+        (_now_called(interventions, item["node"], step), step): app.unpack(base64.b64decode(item["detail"]["update"]))
+        for item in interventions
         if item["kind"] == "skip"
+        for step in (item["detail"]["step"],)
     }
+
+
+def known_as(interventions: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], str]:
+    """What nodes were called when the thread came to them, by present name and step, where a migration renamed them."""
+    found: dict[tuple[str, int], str] = {}
+    for old, new, step in _renamings(interventions):
+        found[new, step] = found.pop((old, step), old)
+    return found
+
+
+def _renamings(interventions: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, int]]:
+    for item in interventions:
+        if item["kind"] == "version":
+            yield from ((old, new, item["detail"]["step"]) for old, new in item["detail"]["nodes"].items())
+
+
+def _now_called(interventions: Sequence[Mapping[str, Any]], name: str, step: int) -> str:
+    for old, new, when in _renamings(interventions):
+        name = new if (old, when) == (name, step) else name
+    return name
 
 
 async def sample_afresh(app: App, record: ThreadRecord, journal: JournalPort, node: Any, by: str | None) -> None:
     """Let ``node``, which is next, ask all its calls anew: advance the epoch of its visits. Raises ``UsageError``."""
     name, snapshot = await _next_node(app, record, node, "asked anew")
-    place = f"{name}@{_step_after(snapshot)}"
+    step = _step_after(snapshot)
+    called = known_as(await app.services.store.journal.interventions(record.thread))
+    place = f"{called.get((name, step), name)}@{step}"
     calls = await journal.calls(record.thread)
     visits = {
         c.key.visit

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from vertebra.checkpointers.lease import new_holder
 from vertebra.checkpointers.runs import Start
 from vertebra.errors import ThreadNotFinished
-from vertebra.runtime.driving import RECURSION_LIMIT, RUN_KEY, Drive
-from vertebra.runtime.versions import require_same_shape
+from vertebra.runtime.driving import RECURSION_LIMIT, Drive
+from vertebra.runtime.position import RUN_KEY
+from vertebra.runtime.versions import brought_up
 
 if TYPE_CHECKING:
     from vertebra.runtime.app import App
@@ -66,8 +67,7 @@ async def _begin(app: App, thread: str, input: Any) -> Drive:
     runs = app.services.store.runs
     known = await runs.get(thread)
     if input is None or _is_command(input):
-        record = await runs.require(thread)
-        require_same_shape(app, record)
+        record = await brought_up(app, await runs.require(thread))
         if _is_command(input):
             await _record_answers(app, thread, input)
         record, lease = await runs.take(thread, new_holder(), app.services.lease_ttl_s, by_hand=True)

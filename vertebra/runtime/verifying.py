@@ -18,9 +18,10 @@ from vertebra.graphs.shape import difference
 from vertebra.nodes.visit import current_visit
 from vertebra.runtime.compiling import compile_definition
 from vertebra.runtime.differences import Writes, by_task, differences_of, in_words, unrecorded_difference
-from vertebra.runtime.driving import RECURSION_LIMIT, RUN_KEY
+from vertebra.runtime.driving import RECURSION_LIMIT
 from vertebra.runtime.edges import BEGIN, next_of
 from vertebra.runtime.execution import as_node_error
+from vertebra.runtime.position import RUN_KEY
 from vertebra.runtime.recorded import Checkpoint, Codec, Recorded
 from vertebra.runtime.replaying import ReplayScope, models_of, replay_services
 from vertebra.runtime.scope import current_scope
