@@ -240,7 +240,7 @@ def test_the_keys_of_json_are_listed() -> None:
         "a difference": difference_data(Difference("update", "n", 0, "f", 1, 2, "t")),
         "a finding": finding_data(Finding("c", "error", "p", "m", "r")),
         "a proof": proof_data(Proof("c", True)),
-        "a difference": diff_data([], [], None),
+        "a forecast": diff_data([], [], None),
         "an error": VertebraError("m").to_json(),
     }
     rows = {m[1]: re.findall(r"`(\w+)`", m[2]) for m in re.finditer(r"^\| (an? \w+) .*?\| (.+) \|$", CLI, re.M)}

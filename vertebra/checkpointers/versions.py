@@ -10,8 +10,8 @@ from typing import Any
 
 from vertebra.checkpointers.database import Database, Tx
 from vertebra.checkpointers.journal import note_intervention
-from vertebra.checkpointers.lease import Holder
-from vertebra.checkpointers.runs import Lease, cancel_now, refuse_if_held
+from vertebra.checkpointers.lease import Holder, Lease
+from vertebra.checkpointers.runs import cancel_now, refuse_if_held
 from vertebra.errors import LeaseLost, ThreadNotFound
 from vertebra.types import ThreadRecord
 
@@ -85,7 +85,7 @@ def _hold(tx: Tx, thread: str, holder: Holder, ttl_s: float) -> tuple[ThreadReco
         "recoveries = ?, story = ? WHERE thread = ?",
         *(holder.to_text(), now + ttl_s, recoveries, json.dumps(story), thread),
     )
-    return record, Lease(thread, holder, record.lease_epoch + 1, ttl_s)
+    return record, Lease(thread, holder, record.lease_epoch + 1, ttl_s, record.run_id)
 
 
 def _require(tx: Tx, lease: Lease) -> None:

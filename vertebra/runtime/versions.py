@@ -11,8 +11,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from vertebra.checkpointers.lease import new_holder
-from vertebra.checkpointers.runs import Lease
+from vertebra.checkpointers.fencing import writing_under
+from vertebra.checkpointers.lease import Lease, new_holder
 from vertebra.checkpointers.versions import Settled
 from vertebra.errors import GraphChanged
 from vertebra.graphs.shape import difference
@@ -75,7 +75,8 @@ async def _carry(app: App, record: ThreadRecord, lease: Lease, by: str | None) -
     planned = plan(app, record, await store.saver.aget_tuple(config))
     if planned.put is not None:
         await store.versions.doubt(lease)
-        await store.saver.aput(*planned.put)
+        with writing_under(lease):
+            await store.saver.aput(*planned.put)
     waiting = {i for i, _, _ in pending_interrupts(await snapshot_of(app.graph, config))}
     timers = await store.runs.timers(record.thread)
     await store.versions.settle(lease, _settled(app, record, planned, by, waiting, timers))
