@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
-from vertebra.checkpointers.failures import closed, driver_errors, require_postgres
-from vertebra.checkpointers.url import StoreUrl
+from vertebra.databases.failures import closed, driver_errors, require_postgres
+from vertebra.databases.url import StoreUrl
 from vertebra.errors import StoreUrlInvalid
 
 T = TypeVar("T")
