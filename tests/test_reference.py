@@ -35,7 +35,7 @@ INTERNAL = {
 }
 """What the rooms of the runtime call on each other; no user has a reason to."""
 
-MADE_FOR_THE_USER = {"App", "Context", "Rule", "Stopped"}
+MADE_FOR_THE_USER = {"App", "Context", "Conversation", "Rule", "Stopped"}
 """Never constructed by hand, so the reference shows no arguments."""
 
 
@@ -82,7 +82,7 @@ def public_names(module: str) -> dict[str, Any]:
     return names | ({"Rule": Rule} if module == "vertebra.testing" else {})
 
 
-MODULES = ["vertebra", "vertebra.testing", "vertebra.runtime.events"]
+MODULES = ["vertebra", "vertebra.memory", "vertebra.testing", "vertebra.runtime.events"]
 NAMES = [(module, name) for module in MODULES for name in public_names(module)]
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vertebra.checkpointers import open_checkpointer
     from vertebra.errors import VertebraError
     from vertebra.graphs import Append, Graph
+    from vertebra.memory import open_memory
     from vertebra.nodes import Context, Question, Retry, effect, human, llm, transition
     from vertebra.runtime import App, http_client
     from vertebra.types import Finding, Interrupt, Run, Usage
@@ -36,6 +37,7 @@ _HOMES = {
     "human": "vertebra.nodes",
     "llm": "vertebra.nodes",
     "open_checkpointer": "vertebra.checkpointers",
+    "open_memory": "vertebra.memory",
     "transition": "vertebra.nodes",
 }
 
@@ -59,6 +61,7 @@ __all__ = [
     "human",
     "llm",
     "open_checkpointer",
+    "open_memory",
     "transition",
 ]
 
