@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 
 from vertebra.cli.main import EXIT_CODES, exit_code, parser
+from vertebra.cli.memory import branch_data, conversation_data, message_data
 from vertebra.cli.printing import call_data, finding_data, run_data, thread_data
 from vertebra.errors import VertebraError
+from vertebra.memory import Branch, ChatMessage, ConversationRecord, Imported, Message
 from vertebra.runtime import events
 from vertebra.testing.script import Rule
 from vertebra.types import CallKey, CallRecord, Finding, Run, ThreadRecord
@@ -230,6 +232,10 @@ def test_the_keys_of_json_are_listed() -> None:
         "a thread": thread_data(record, False),
         "a call": call_data(dataclasses.replace(call, attempts=())),
         "a finding": finding_data(Finding("c", "error", "p", "m", "r")),
+        "a conversation": conversation_data(ConversationRecord("c", None, None, (), 0, 0.0, 0.0)),
+        "a branch": branch_data(Branch("main", None, 0, 0.0)),
+        "a message": message_data(Message(1, "main", ChatMessage(role="user", content=""), 0.0)),
+        "an import": dataclasses.asdict(Imported(0, 0, 0)),
         "an error": VertebraError("m").to_json(),
     }
     rows = {m[1]: re.findall(r"`(\w+)`", m[2]) for m in re.finditer(r"^\| (an? \w+) .*?\| (.+) \|$", CLI, re.M)}

@@ -317,7 +317,7 @@ class ConversationError(VertebraError):
 
 class ConversationNotFound(ConversationError):
     code = "conversation_not_found"
-    default_remedy = "check id, tenant and database; memory.conversations() lists what is there."
+    default_remedy = "check id, tenant and database; `vertebra memory ls` lists what is there."
 
 
 class ConversationExists(ConversationError):
