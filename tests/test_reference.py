@@ -19,10 +19,12 @@ from vertebra.cli.differing import diff_data
 from vertebra.cli.histories import edge_data, tree_data
 from vertebra.cli.looking import proof_data
 from vertebra.cli.main import EXIT_CODES, exit_code, parser
+from vertebra.cli.memory import branch_data, conversation_data, message_data
 from vertebra.cli.printing import call_data, finding_data, run_data, thread_data
 from vertebra.cli.verifications import difference_data, verification_data
 from vertebra.errors import VertebraError
 from vertebra.graphs.proofs import Proof
+from vertebra.memory import Branch, ChatMessage, ConversationRecord, Imported, Message
 from vertebra.runtime import events
 from vertebra.testing.script import Rule
 from vertebra.types import CallKey, CallRecord, Difference, Edge, Finding, Run, ThreadRecord, ThreadTree, Verification
@@ -40,7 +42,7 @@ INTERNAL = {
 }
 """What the rooms of the runtime call on each other; no user has a reason to."""
 
-MADE_FOR_THE_USER = {"App", "Context", "Rule", "Stopped"}
+MADE_FOR_THE_USER = {"App", "Context", "Conversation", "Rule", "Stopped"}
 """Never constructed by hand, so the reference shows no arguments."""
 
 
@@ -87,7 +89,7 @@ def public_names(module: str) -> dict[str, Any]:
     return names | ({"Rule": Rule} if module == "vertebra.testing" else {})
 
 
-MODULES = ["vertebra", "vertebra.testing", "vertebra.runtime.events"]
+MODULES = ["vertebra", "vertebra.memory", "vertebra.testing", "vertebra.runtime.events"]
 NAMES = [(module, name) for module in MODULES for name in public_names(module)]
 
 
@@ -241,6 +243,10 @@ def test_the_keys_of_json_are_listed() -> None:
         "a finding": finding_data(Finding("c", "error", "p", "m", "r")),
         "a proof": proof_data(Proof("c", True)),
         "a forecast": diff_data([], [], None),
+        "a conversation": conversation_data(ConversationRecord("c", None, None, (), 0, 0.0, 0.0)),
+        "a branch": branch_data(Branch("main", None, 0, 0.0)),
+        "a message": message_data(Message(1, "main", ChatMessage(role="user", content=""), 0.0)),
+        "an import": dataclasses.asdict(Imported(0, 0, 0)),
         "an error": VertebraError("m").to_json(),
     }
     rows = {m[1]: re.findall(r"`(\w+)`", m[2]) for m in re.finditer(r"^\| (an? \w+) .*?\| (.+) \|$", CLI, re.M)}

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vertebra.graphs import Append, Graph
     from vertebra.graphs.bounding import Bounds
     from vertebra.graphs.proofs import Proof
+    from vertebra.memory import open_memory
     from vertebra.nodes import Context, Question, Retry, effect, human, llm, transition
     from vertebra.runtime import App, http_client
     from vertebra.types import Difference, Edge, Finding, Interrupt, Run, Standing, ThreadTree, Usage, Verification
@@ -45,6 +46,7 @@ _HOMES = {
     "human": "vertebra.nodes",
     "llm": "vertebra.nodes",
     "open_checkpointer": "vertebra.checkpointers",
+    "open_memory": "vertebra.memory",
     "transition": "vertebra.nodes",
 }
 
@@ -75,6 +77,7 @@ __all__ = [
     "human",
     "llm",
     "open_checkpointer",
+    "open_memory",
     "transition",
 ]
 

@@ -41,6 +41,16 @@
     │       ├── InterruptUnknown      no such interrupt is pending
     │       ├── InterruptAmbiguous    several are pending and none was named
     │       └── QuestionExpired       the deadline passed and there is no default
+    ├── ConversationError             the conversation cannot do what was asked
+    │   ├── ConversationNotFound
+    │   ├── ConversationExists        an import brings another one under the same id
+    │   ├── SubjectMismatch           it is a conversation with somebody else
+    │   ├── BranchNotFound
+    │   ├── BranchExists              a branch that begins elsewhere has the name
+    │   ├── MessageNotFound           no such message on this branch
+    │   ├── MessageInvalid            not in the shape of OpenAI's chat messages
+    │   ├── MessageMismatch           the key has another message already
+    │   └── ExportInvalid             lines that no export has written
     ├── StoreError                    the database below
     │   ├── StoreUrlInvalid
     │   ├── StoreUnavailable          cannot be opened, reached, locked or written
@@ -327,6 +337,57 @@ class InterruptAmbiguous(AnswerError):
 class QuestionExpired(AnswerError):
     code = "question_expired"
     default_remedy = "answer it late with resume(), or skip its node; give the question a default= for the next time."
+
+
+class ConversationError(VertebraError):
+    code = "conversation"
+
+
+class ConversationNotFound(ConversationError):
+    code = "conversation_not_found"
+    default_remedy = "check id, tenant and database; `vertebra memory ls` lists what is there."
+
+
+class ConversationExists(ConversationError):
+    code = "conversation_exists"
+    default_remedy = "delete the one that is there, or import into another database or tenant."
+
+
+class SubjectMismatch(ConversationError):
+    code = "subject_mismatch"
+    default_remedy = "give each person's conversation an id of its own, or leave subject= out."
+
+
+class BranchNotFound(ConversationError):
+    code = "branch_not_found"
+    default_remedy = "make it with conversation.branch(name, at=message_id)."
+
+
+class BranchExists(ConversationError):
+    code = "branch_exists"
+    default_remedy = "open it with memory.conversation(id, branch=name), or take another name."
+
+
+class MessageNotFound(ConversationError):
+    code = "message_not_found"
+    default_remedy = "take the id from conversation.messages()."
+
+
+class MessageInvalid(ConversationError):
+    code = "message_invalid"
+    default_remedy = "write it as the chat completions API takes it: role, content, name, tool_calls, tool_call_id."
+
+
+class MessageMismatch(ConversationError):
+    """The same key was used for another message before; the first one stands."""
+
+    code = "message_mismatch"
+    default_remedy = "the first message stands; give another message a key of its own."
+
+
+class ExportInvalid(ConversationError):
+    code = "export_invalid"
+    default_remedy = "export it again; conversations before this line were imported."
 
 
 class StoreError(VertebraError):

@@ -16,7 +16,10 @@ from tests.cli.conftest import COMMAND, KEY, Shell, until
 
 LIGHT = ("run", "agents:light", "--thread", "t")
 RUN = ("run", "agents:graph", "--input", '{"text": "a b"}', "--thread", "t")
-COMMANDS = ("run", "resume", "recover", "cancel", "threads", "show", "graph check", "demo")
+COMMANDS = (
+    *("run", "resume", "recover", "cancel", "threads", "show", "graph check", "demo"),
+    *("memory ls", "memory show", "memory export", "memory import"),
+)
 HEAVY = "langgraph|langchain_core|openai|httpx2?|networkx|pydantic|rich|sqlite3|psycopg|asyncio"
 
 

@@ -1,13 +1,9 @@
-"""Forward migrations of our own tables, the same statements for SQLite and Postgres.
-
-Types: TEXT, BIGINT, DOUBLE PRECISION and BLOB (BYTEA on Postgres). A migration is never edited once
-released; databases of every release are fixtures in tests.
-"""
+"""The tables of journal and run records, as forward migrations (``databases.migrating``)."""
 
 from __future__ import annotations
 
-from vertebra.checkpointers.database import Database, Tx
-from vertebra.errors import StoreTooNew
+from vertebra.databases import migrating
+from vertebra.databases.database import Database
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -147,22 +143,5 @@ THREAD_TABLES = ("calls", "epochs", "values", "visits", "answers", "timers", "in
 
 
 def migrate(database: Database) -> int:
-    """Bring the tables to this release's version; safe when several processes do it at once.
-
-    Returns the version. Raises ``StoreTooNew`` for a database of a later release.
-    """
-    return database.run_sync(lambda tx: _migrate(tx, database.backend))
-
-
-def _migrate(tx: Tx, backend: str) -> int:
-    tx.lock("vertebra migrations")
-    tx.execute("CREATE TABLE IF NOT EXISTS vertebra_schema (version BIGINT NOT NULL)")
-    row = tx.one("SELECT max(version) FROM vertebra_schema")
-    current = int(row[0]) if row and row[0] is not None else 0
-    if current > len(MIGRATIONS):
-        raise StoreTooNew(f"The database has schema version {current}; this release knows {len(MIGRATIONS)}.")
-    for number, statements in enumerate(MIGRATIONS[current:], current + 1):
-        for statement in statements:
-            tx.execute(statement.replace("BLOB", "BYTEA") if backend == "postgresql" else statement)
-        tx.execute("INSERT INTO vertebra_schema (version) VALUES (?)", number)
-    return len(MIGRATIONS)
+    """Bring the tables to this release's version: see ``databases.migrating``."""
+    return migrating.migrate(database, MIGRATIONS, table="vertebra_schema")

@@ -10,14 +10,15 @@ from collections.abc import Callable
 from typing import Any
 
 from vertebra import __version__
-from vertebra.errors import GraphChanged, StoreError, ThreadError, UsageError, VertebraError
+from vertebra.errors import ConversationError, GraphChanged, StoreError, ThreadError, UsageError, VertebraError
 
 EXIT_CODES = """exit codes:
   0    done
   1    the run failed, the graph has errors, or the claim is not proved
   2    the command line is wrong
   3    the run waits for an answer (interrupted)
-  4    the thread cannot do that now (busy, not found, changed, cancelled); graph diff: one would be refused
+  4    the thread or conversation cannot do that now (busy, not found, changed, cancelled); graph diff: one would be
+       refused
   5    the database cannot be used
   6    verified, a recorded thread came out otherwise
   130  interrupted from the keyboard; recover or resume goes on
@@ -28,6 +29,7 @@ EXIT_CODES = """exit codes:
 ENVIRONMENT = """environment:
   VERTEBRA_STORE   the default of --store
   VERTEBRA_MODEL   the default of --model
+  VERTEBRA_MEMORY  the default of --memory
   OPENAI_API_KEY, OPENAI_BASE_URL   as for openai; never stored, never printed
   NO_COLOR         set to anything: no colour
 """
@@ -50,8 +52,10 @@ def parser() -> argparse.ArgumentParser:
     for add in (_run, _resume, _recover, _cancel, _threads, _show, _history, _fork, _verify, _export, _graph):
         add(commands)
 
+    from vertebra.cli import memory_arguments
     from vertebra.cli.demo.command import add_parser
 
+    memory_arguments.add_parser(commands)
     demo = add_parser(commands)
     demo.formatter_class = argparse.RawDescriptionHelpFormatter
     demo.description = textwrap.fill(demo.description or "", 78)
@@ -346,7 +350,7 @@ def exit_code(error: VertebraError) -> int:
     """The documented exit code of an error."""
     if isinstance(error, UsageError):
         return 2
-    if isinstance(error, ThreadError | GraphChanged):
+    if isinstance(error, ThreadError | GraphChanged | ConversationError):
         return 4
     if isinstance(error, StoreError):
         return 5

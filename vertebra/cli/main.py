@@ -27,6 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from vertebra.cli.demo.command import run
 
             code = int(run(options))
+        elif options.command == "memory":
+            from vertebra.cli import memory
+
+            code = memory.execute(options)
         else:
             from vertebra.cli.commands import execute
 
@@ -37,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report(error, as_json=bool(getattr(options, "json", False)))
         return exit_code(error)
     except KeyboardInterrupt:
+        if options.command == "memory":
+            print("vertebra: stopped; an import goes on when it is repeated.", file=sys.stderr)
+            return STOPPED_BY_KEYBOARD
         command = f"vertebra recover {getattr(options, 'graph', '')}".rstrip()
         print(f"vertebra: stopped; `{command}` goes on from the last durable edge.", file=sys.stderr)
         return STOPPED_BY_KEYBOARD

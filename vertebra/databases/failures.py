@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from vertebra.checkpointers.url import StoreUrl, redacted
+from vertebra.databases.url import StoreUrl, redacted
 from vertebra.errors import MissingExtra, StoreCorrupt, StoreUnavailable, UsageError, VertebraError
 
 UNSTORABLE = "leave out what no database takes: NUL characters and halves of surrogate pairs in ids and texts."

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vertebra import open_checkpointer
-from vertebra.checkpointers.url import StoreUrl, redacted
+from vertebra.databases.url import StoreUrl, redacted
 from vertebra.errors import StoreUrlInvalid
 
 

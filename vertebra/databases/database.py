@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
-from vertebra.checkpointers.failures import closed, driver_errors, require_postgres
-from vertebra.checkpointers.url import StoreUrl
+from vertebra.databases.failures import closed, driver_errors, require_postgres
+from vertebra.databases.url import StoreUrl
 from vertebra.errors import StoreUrlInvalid
 
 T = TypeVar("T")
@@ -202,7 +202,7 @@ def open_pool(url: StoreUrl, **kwargs: Any) -> Any:
     import psycopg
     from psycopg.conninfo import conninfo_to_dict
 
-    from vertebra.checkpointers.pool import Pool
+    from vertebra.databases.pool import Pool
 
     try:
         given = conninfo_to_dict(url.dsn)

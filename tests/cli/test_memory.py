@@ -1,0 +1,113 @@
+"""``vertebra memory`` as a process: what it lists, shows, writes and reads, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Shell
+from vertebra import open_memory
+from vertebra.memory import Provenance
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "look_up", "arguments": '{"drug": "lisinopril"}'}}
+
+
+@pytest.fixture
+def filled(shell: Shell) -> Shell:
+    with open_memory(f"sqlite:///{shell.folder}/memory.db") as memory:
+        visit = memory.conversation("visit-42", subject="patient-7")
+        visit.append_sync({"role": "user", "name": "ann", "content": "He coughs \x1b[31m\u009b31m at night."}, key="k")
+        visit.append_sync({"role": "assistant", "tool_calls": [CALL]}, provenance=Provenance(node="draft"), tokens=7)
+        parts = [{"type": "text", "text": "See:"}, {"type": "image_url", "image_url": {"url": "data:,"}}]
+        visit.append_sync({"role": "user", "content": parts})
+        visit.branch_sync("retry", at=1).append_sync({"role": "assistant", "content": "Since when?"})
+        visit.set_title_sync("Cough")
+        visit.tag_sync("open", "lungs")
+        memory.conversation("visit-43").append_sync({"role": "user", "content": "b"})
+        memory.conversation("secret", tenant="other").append_sync({"role": "user", "content": "c"})
+    return shell
+
+
+def test_ls(filled: Shell) -> None:
+    listed = filled("memory", "ls")
+    assert listed.returncode == 0
+    assert "patient-7" in listed.stdout
+    assert "lungs, open" in listed.stdout
+    assert listed.stdout.endswith("2 conversations.\n")
+    assert "secret" not in listed.stdout
+    one = filled.json("memory", "ls", "--tag", "open", "--tag", "lungs", "--subject", "patient-7", "--limit", "1")
+    assert [(row["id"], row["messages"], row["tags"]) for row in one] == [("visit-42", 4, ["lungs", "open"])]
+    assert [row["id"] for row in filled.json("memory", "ls", "--tenant", "other")] == ["secret"]
+    assert filled("memory", "ls", "--tag", "never").stdout == "0 conversations.\n"
+
+
+def test_show(filled: Shell) -> None:
+    shown = filled("memory", "show", "visit-42").stdout
+    for text in ("Cough", "user ann", "\\x1b[31m", 'look_up({"drug": "lisinopril"})', "[image_url]", "draft"):
+        assert text in shown
+    assert "branch retry, from main after message 1" in shown
+    assert "\x1b" not in shown
+    assert "\u009b" not in shown
+    data = filled.json("memory", "show", "visit-42", "--branch", "retry", "--last", "1")
+    assert data["conversation"]["subject"] == "patient-7"
+    assert [branch["name"] for branch in data["branches"]] == ["main", "retry"]
+    (message,) = data["messages"]
+    assert (message["id"], message["message"]) == (4, {"role": "assistant", "content": "Since when?"})
+
+
+def test_exported_and_imported_it_is_the_same(filled: Shell) -> None:
+    told = filled.json("memory", "export", "--out", "all.jsonl")
+    assert told == {"conversations": 2, "messages": 5, "file": "all.jsonl"}
+    assert sorted(path.name for path in filled.folder.glob("all.jsonl*")) == ["all.jsonl"]
+    other = ("--memory", "sqlite:///other.db", "--tenant", "clinic")
+    assert filled("memory", "import", "all.jsonl", *other).stdout == "2 conversations, 5 messages imported.\n"
+    again = filled("memory", "import", "all.jsonl", *other).stdout
+    assert again == "0 conversations, 0 messages imported, 2 were there already.\n"
+    out = filled("memory", "export", *other).stdout
+    assert out == (filled.folder / "all.jsonl").read_text()
+    one = filled("memory", "export", "visit-42", "--subject", "patient-7").stdout
+    piped = filled("memory", "import", "-", "--tenant", "third", "--json", stdin=one)
+    assert json.loads(piped.stdout) == {"conversations": 1, "messages": 4, "unchanged": 0}
+    assert [line["type"] for line in filled.json("memory", "export", "visit-43")] == [
+        "conversation",
+        "branch",
+        "message",
+    ]
+    assert "written to x.jsonl" in filled("memory", "export", "visit-43", "--out", "x.jsonl").stdout
+
+
+MISTAKES = {
+    "no conversation": (4, ("show", "never"), "conversation_not_found"),
+    "another tenant's": (4, ("show", "secret"), "conversation_not_found"),
+    "no branch": (4, ("show", "visit-42", "--branch", "never"), "branch_not_found"),
+    "nothing to export": (4, ("export", "never"), "conversation_not_found"),
+    "no export": (4, ("import", "agents.py"), "export_invalid"),
+    "another under the id": (4, ("import", "mine.jsonl"), "conversation_exists"),
+    "no file": (2, ("import", "never.jsonl"), "usage"),
+    "no text": (2, ("import", "bytes.jsonl"), "usage"),
+    "no folder": (2, ("export", "--out", "never/x.jsonl"), "usage"),
+    "no name": (2, ("show", ""), "usage"),
+    "no database": (5, ("ls", "--memory", "sqlite:///never.db"), "store_unavailable"),
+    "nothing durable": (2, ("ls", "--memory", "memory://"), "usage"),
+    "no URL": (5, ("ls", "--memory", "nonsense"), "store_url_invalid"),
+}
+
+
+@pytest.mark.parametrize("what", MISTAKES)
+def test_mistakes_have_codes(filled: Shell, what: str) -> None:
+    code, arguments, name = MISTAKES[what]
+    (filled.folder / "bytes.jsonl").write_bytes(b"\xff\xfe")
+    (filled.folder / "mine.jsonl").write_text(
+        filled("memory", "export", "visit-43").stdout.replace('"content":"b"', '"content":"mine"')
+    )
+    assert filled.json("memory", *arguments, code=code)["error"]["code"] == name
+    assert not (filled.folder / "never.db").exists()
+
+
+def test_the_memory_may_come_from_the_environment(filled: Shell, tmp_path: Path) -> None:
+    (filled.folder / "memory.db").rename(tmp_path / "elsewhere.db")
+    listed: subprocess.CompletedProcess[str] = filled("memory", "ls", VERTEBRA_MEMORY="sqlite:///elsewhere.db")
+    assert "visit-42" in listed.stdout

@@ -1,0 +1,106 @@
+"""Appending a message, exactly once a key, in the one order that a conversation has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vertebra.databases.database import Tx
+from vertebra.errors import BranchNotFound, MessageMismatch, SubjectMismatch
+from vertebra.memory.messages import ChatMessage
+from vertebra.memory.place import Place
+from vertebra.memory.records import MAIN, MESSAGE_COLUMNS, Message, Provenance, message_of
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message that is to be appended."""
+
+    chat: ChatMessage
+    key: str | None
+    tokens: int | None
+    provenance: Provenance
+
+
+def append(tx: Tx, place: Place, subject: str | None, draft: Draft) -> Message:
+    """The message as it is kept: the first one under its key. Raises ``MessageMismatch``."""
+    place.lock(tx)
+    count, now = ensure(tx, place, subject), tx.now()
+    require_branch(tx, place)
+    before = None if draft.key is None else _under_key(tx, place, draft.key)
+    if before is not None:
+        if (before.branch, before.chat.to_json()) != (place.branch, draft.chat.to_json()):
+            raise MessageMismatch(
+                f"Key {draft.key!r} of conversation {place.id!r} has another message, {before.id} "
+                f"on branch {before.branch!r}.",
+                conversation=place.id,
+                message_id=before.id,
+            )
+        return before
+    message = Message(count + 1, place.branch, draft.chat, now, draft.key, draft.tokens, draft.provenance)
+    insert(tx, place, message)
+    tx.execute(
+        "UPDATE vertebra_memory_conversations SET messages = ?, updated_at = ? WHERE tenant = ? AND id = ?",
+        *(message.id, now, *place.scope),
+    )
+    return message
+
+
+def ensure(tx: Tx, place: Place, subject: str | None) -> int:
+    """Make the conversation where there is none; the number of its messages. Raises ``SubjectMismatch``."""
+    row = tx.one(
+        "SELECT subject, messages FROM vertebra_memory_conversations WHERE tenant = ? AND id = ?", *place.scope
+    )
+    if row is None:
+        now = tx.now()
+        tx.execute(
+            "INSERT INTO vertebra_memory_conversations (tenant, id, subject, created_at, updated_at) "
+            "VALUES (?, ?, ?, ?, ?)",
+            *(*place.scope, subject, now, now),
+        )
+        tx.execute(
+            "INSERT INTO vertebra_memory_branches (tenant, conversation, name, shared, created_at) "
+            "VALUES (?, ?, ?, 0, ?)",
+            *(*place.scope, MAIN, now),
+        )
+        return 0
+    require_subject(place, row[0], subject)
+    if row[0] is None and subject is not None:
+        tx.execute(
+            "UPDATE vertebra_memory_conversations SET subject = ? WHERE tenant = ? AND id = ?", subject, *place.scope
+        )
+    return int(row[1])
+
+
+def require_subject(place: Place, known: str | None, asked: str | None) -> None:
+    """Raise ``SubjectMismatch`` where both are named and differ. The other's name is not told."""
+    if known is not None and asked is not None and known != asked:
+        raise SubjectMismatch(f"Conversation {place.id!r} is not with {asked!r}.", conversation=place.id, subject=asked)
+
+
+def require_branch(tx: Tx, place: Place) -> None:
+    """Raise ``BranchNotFound``."""
+    query = "SELECT 1 FROM vertebra_memory_branches WHERE tenant = ? AND conversation = ? AND name = ?"
+    if place.branch != MAIN and tx.one(query, *place.scope, place.branch) is None:
+        raise BranchNotFound(
+            f"Conversation {place.id!r} has no branch {place.branch!r}.", conversation=place.id, branch=place.branch
+        )
+
+
+def insert(tx: Tx, place: Place, message: Message) -> None:
+    """Write the row of a message, wherever its id comes from."""
+    where = message.provenance
+    tx.execute(
+        "INSERT INTO vertebra_memory_messages (tenant, conversation, id, branch, append_key, role, message, at, "
+        "tokens, thread, run, node, step, model) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        *(*place.scope, message.id, message.branch, message.key, message.role, message.chat.to_json(), message.at),
+        *(message.tokens, where.thread, where.run, where.node, where.step, where.model),
+    )
+
+
+def _under_key(tx: Tx, place: Place, key: str) -> Message | None:
+    row = tx.one(
+        f"SELECT {MESSAGE_COLUMNS} FROM vertebra_memory_messages m "
+        "WHERE m.tenant = ? AND m.conversation = ? AND m.append_key = ?",
+        *(*place.scope, key),
+    )
+    return None if row is None else message_of(row)

@@ -1,0 +1,103 @@
+"""Carrying conversations out of a database and into one: page by page, and each of them whole or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vertebra.databases.database import Tx
+from vertebra.errors import ConversationExists, ConversationNotFound
+from vertebra.memory import reading
+from vertebra.memory.appending import insert
+from vertebra.memory.lines import Carried, branch_line, head_line, message_line
+from vertebra.memory.place import Place
+from vertebra.memory.records import MESSAGE_COLUMNS, ConversationRecord, Message, message_of
+
+PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import did: conversations and messages that are new, and conversations that were there already."""
+
+    conversations: int
+    messages: int
+    unchanged: int
+
+
+class Export:
+    """An export under way. Each call of ``more`` is one transaction, so that a long one holds up no writer."""
+
+    def __init__(self, tenant: str, subject: str | None, id: str | None) -> None:
+        self._tenant, self._subject, self._id = tenant, subject, id
+        self._waiting: list[str] | None = None
+        self._record: ConversationRecord | None = None
+        self._done = 0
+
+    def more(self, tx: Tx) -> list[str] | None:
+        """The next lines; None at the end. A conversation is exported as it stands when it is reached."""
+        if self._waiting is None:
+            found = reading.conversations(tx, self._tenant, id=self._id, subject=self._subject)
+            if not found and self._id is not None:
+                raise ConversationNotFound(f"There is no conversation {self._id!r} here.", conversation=self._id)
+            self._waiting = sorted((record.id for record in found), reverse=True)
+        if self._record is not None and self._done < self._record.messages:
+            return self._page(tx, self._record)
+        while self._waiting:
+            place = Place(self._tenant, self._waiting.pop())
+            if found := reading.conversations(tx, self._tenant, id=place.id, subject=self._subject):
+                self._record, self._done = found[0], 0
+                branches = [b for b in reading.branches(tx, place, None) if b.at <= found[0].messages]
+                return [head_line(found[0], len(branches)), *map(branch_line, branches)]
+        return None
+
+    def _page(self, tx: Tx, record: ConversationRecord) -> list[str]:
+        there = reading.conversations(tx, self._tenant, id=record.id)
+        if [found.created_at for found in there] != [record.created_at]:
+            raise ConversationNotFound(f"Conversation {record.id!r} was deleted during the export.")
+        upto = min(self._done + PAGE, record.messages)
+        rows = _rows(tx, Place(self._tenant, record.id), self._done, upto)
+        self._done = upto
+        return [message_line(message) for message in rows]
+
+
+def put(tx: Tx, tenant: str, carried: Carried) -> bool:
+    """Write a conversation where there is none under its id; whether it is new.
+
+    One that holds all of these messages and branches already, and perhaps more, is left as it is.
+    Raises ``ConversationExists`` for another one.
+    """
+    head, place = carried.head, Place(tenant, carried.head.id)
+    place.lock(tx)
+    if reading.exists(tx, place, None):
+        there = _rows(tx, place, 0, head.messages)
+        branches = {(b.name, b.parent, b.at) for b in reading.branches(tx, place, None)}
+        if there != carried.messages or not {(b.name, b.parent, b.at) for b in carried.branches} <= branches:
+            raise ConversationExists(
+                f"There is another conversation {head.id!r} here, with other messages.", conversation=head.id
+            )
+        return False
+    tx.execute(
+        "INSERT INTO vertebra_memory_conversations (tenant, id, subject, title, messages, created_at, updated_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        *(*place.scope, head.subject, head.title, head.messages, head.created_at, head.updated_at),
+    )
+    for tag in sorted(set(head.tags)):
+        tx.execute("INSERT INTO vertebra_memory_tags (tenant, conversation, tag) VALUES (?, ?, ?)", *place.scope, tag)
+    for branch in carried.branches:
+        tx.execute(
+            "INSERT INTO vertebra_memory_branches (tenant, conversation, name, parent, shared, created_at) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            *(*place.scope, branch.name, branch.parent, branch.at, branch.created_at),
+        )
+    for message in carried.messages:
+        insert(tx, place, message)
+    return True
+
+
+def _rows(tx: Tx, place: Place, after: int, upto: int) -> list[Message]:
+    rows = tx.all(
+        f"SELECT {MESSAGE_COLUMNS} FROM vertebra_memory_messages m "
+        "WHERE m.tenant = ? AND m.conversation = ? AND m.id > ? AND m.id <= ? ORDER BY m.id",
+        *(*place.scope, after, upto),
+    )
+    return [message_of(row) for row in rows]

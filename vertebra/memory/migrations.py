@@ -1,0 +1,70 @@
+"""The tables of memory, as forward migrations (``databases.migrating``)."""
+
+from __future__ import annotations
+
+from vertebra.databases import migrating
+from vertebra.databases.database import Database
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """
+        CREATE TABLE vertebra_memory_conversations (
+            tenant TEXT NOT NULL,
+            id TEXT NOT NULL,
+            subject TEXT,
+            title TEXT,
+            messages BIGINT NOT NULL DEFAULT 0,
+            created_at DOUBLE PRECISION NOT NULL,
+            updated_at DOUBLE PRECISION NOT NULL,
+            PRIMARY KEY (tenant, id)
+        )
+        """,
+        "CREATE INDEX vertebra_memory_by_time ON vertebra_memory_conversations (tenant, updated_at)",
+        "CREATE INDEX vertebra_memory_by_subject ON vertebra_memory_conversations (tenant, subject)",
+        """
+        CREATE TABLE vertebra_memory_tags (
+            tenant TEXT NOT NULL,
+            conversation TEXT NOT NULL,
+            tag TEXT NOT NULL,
+            PRIMARY KEY (tenant, conversation, tag)
+        )
+        """,
+        "CREATE INDEX vertebra_memory_by_tag ON vertebra_memory_tags (tenant, tag)",
+        """
+        CREATE TABLE vertebra_memory_branches (
+            tenant TEXT NOT NULL,
+            conversation TEXT NOT NULL,
+            name TEXT NOT NULL,
+            parent TEXT,
+            shared BIGINT NOT NULL,
+            created_at DOUBLE PRECISION NOT NULL,
+            PRIMARY KEY (tenant, conversation, name)
+        )
+        """,
+        """
+        CREATE TABLE vertebra_memory_messages (
+            tenant TEXT NOT NULL,
+            conversation TEXT NOT NULL,
+            id BIGINT NOT NULL,
+            branch TEXT NOT NULL,
+            append_key TEXT,
+            role TEXT NOT NULL,
+            message TEXT NOT NULL,
+            at DOUBLE PRECISION NOT NULL,
+            tokens BIGINT,
+            thread TEXT,
+            run TEXT,
+            node TEXT,
+            step BIGINT,
+            model TEXT,
+            PRIMARY KEY (tenant, conversation, id)
+        )
+        """,
+        "CREATE UNIQUE INDEX vertebra_memory_by_key ON vertebra_memory_messages (tenant, conversation, append_key)",
+    ),
+)
+
+
+def migrate(database: Database) -> int:
+    """Bring the tables to this release's version. Raises ``StoreTooNew``."""
+    return migrating.migrate(database, MIGRATIONS, table="vertebra_memory_schema")

@@ -1,0 +1,170 @@
+"""Opening a memory by its URL: the conversations of each tenant, listed, carried out and carried in."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from types import TracebackType
+
+from vertebra.databases.database import Tx, open_database
+from vertebra.databases.url import StoreUrl
+from vertebra.errors import UsageError
+from vertebra.memory import carrying, reading
+from vertebra.memory.carrying import Export, Imported
+from vertebra.memory.conversation import Conversation
+from vertebra.memory.lines import Carried, read_lines
+from vertebra.memory.migrations import migrate
+from vertebra.memory.place import name_of, place, tenant_of
+from vertebra.memory.records import MAIN, ConversationRecord
+
+
+class Memory:
+    """An open memory. A context manager, sync and async; ``close()`` may be called twice.
+
+    ``tenant`` bounds every method: nothing of another tenant is seen or touched. None is a tenant of its own.
+    """
+
+    def __init__(self, url: StoreUrl) -> None:
+        self.url = url.absolute()
+        self._database = open_database(self.url)
+        self._closed = False
+        try:
+            migrate(self._database)
+        except BaseException:
+            self._database.close()
+            raise
+
+    def conversation(
+        self, id: str, *, subject: str | None = None, tenant: str | None = None, branch: str = MAIN
+    ) -> Conversation:
+        """A handle on a conversation, be it there yet or not; reads and writes nothing.
+
+        ``subject``: the person or case that it is with. Raises ``UsageError`` for what cannot be a name.
+        """
+        with_whom = None if subject is None else name_of("subject", subject)
+        return Conversation(self._database, place(id, tenant, branch), with_whom)
+
+    async def conversations(
+        self,
+        *,
+        tenant: str | None = None,
+        subject: str | None = None,
+        tags: Iterable[str] = (),
+        limit: int | None = None,
+    ) -> list[ConversationRecord]:
+        """The conversations of a tenant, latest first: those with this subject and all of these tags."""
+        return await self._database.run(_listing(tenant, subject, tags, limit))
+
+    def conversations_sync(
+        self,
+        *,
+        tenant: str | None = None,
+        subject: str | None = None,
+        tags: Iterable[str] = (),
+        limit: int | None = None,
+    ) -> list[ConversationRecord]:
+        """``conversations`` for sync code."""
+        return self._database.run_sync(_listing(tenant, subject, tags, limit))
+
+    async def export_lines(
+        self, *, tenant: str | None = None, subject: str | None = None, conversation: str | None = None
+    ) -> AsyncIterator[str]:
+        """JSON Lines, without line ends, of all conversations of a tenant, of a subject, or of one of them.
+
+        Each conversation as it stands when it is reached. Raises ``ConversationNotFound`` for one that is not there.
+        """
+        export = Export(tenant_of(tenant), subject, conversation)
+        while (lines := await self._database.run(export.more)) is not None:
+            for line in lines:
+                yield line
+
+    def export_lines_sync(
+        self, *, tenant: str | None = None, subject: str | None = None, conversation: str | None = None
+    ) -> Iterator[str]:
+        """``export_lines`` for sync code."""
+        export = Export(tenant_of(tenant), subject, conversation)
+        while (lines := self._database.run_sync(export.more)) is not None:
+            yield from lines
+
+    async def import_lines(self, lines: Iterable[str], *, tenant: str | None = None) -> Imported:
+        """Write what ``export_lines`` gave, for this tenant, whoever's it was: each conversation whole or not at all.
+
+        What is there already stays, so that an import may be repeated. Raises ``ExportInvalid`` and
+        ``ConversationExists``; the conversations before are written then.
+        """
+        counts = _Counts()
+        for carried in read_lines(lines):
+            counts.add(carried, await self._database.run(_putting(tenant, carried)))
+        return counts.imported
+
+    def import_lines_sync(self, lines: Iterable[str], *, tenant: str | None = None) -> Imported:
+        """``import_lines`` for sync code."""
+        counts = _Counts()
+        for carried in read_lines(lines):
+            counts.add(carried, self._database.run_sync(_putting(tenant, carried)))
+        return counts.imported
+
+    def close(self) -> None:
+        """Close the database; ``with`` and ``async with`` do it."""
+        if not self._closed:
+            self._closed = True
+            self._database.close()
+
+    def __enter__(self) -> Memory:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Memory:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Counts:
+    def __init__(self) -> None:
+        self.imported = Imported(0, 0, 0)
+
+    def add(self, carried: Carried, new: bool) -> None:
+        so_far = self.imported
+        if new:
+            messages = so_far.messages + len(carried.messages)
+            self.imported = Imported(so_far.conversations + 1, messages, so_far.unchanged)
+        else:
+            self.imported = Imported(so_far.conversations, so_far.messages, so_far.unchanged + 1)
+
+
+def _listing(
+    tenant: str | None, subject: str | None, tags: Iterable[str], limit: int | None
+) -> Callable[[Tx], list[ConversationRecord]]:
+    if isinstance(tags, str):
+        raise UsageError(f"tags={tags!r} is one text.", remedy=f"pass tags=[{tags!r}].")
+    if limit is not None and limit < 0:
+        raise UsageError(f"limit={limit} is no number of conversations.", remedy="pass 0 or more, or None for all.")
+    scope, wanted = tenant_of(tenant), tuple(tags)
+    return lambda tx: reading.conversations(tx, scope, subject=subject, tags=wanted, limit=limit)
+
+
+def _putting(tenant: str | None, carried: Carried) -> Callable[[Tx], bool]:
+    scope = tenant_of(tenant)
+    return lambda tx: carrying.put(tx, scope, carried)
+
+
+def open_memory(url: str) -> Memory:
+    """Open ``memory://``, ``sqlite:///file`` or ``postgresql://...``; its tables are made when they are not there.
+
+    May share a database with the state of threads. Raises ``StoreUrlInvalid``, ``StoreUnavailable``,
+    ``StoreCorrupt``, ``StoreTooNew`` and ``MissingExtra``.
+
+    Example::
+
+        with open_memory("sqlite:///memory.db") as memory:
+            conversation = memory.conversation("visit-42", subject="patient-7")
+            conversation.append_sync({"role": "user", "content": "He coughs at night."})
+    """
+    return Memory(StoreUrl.parse(url))
