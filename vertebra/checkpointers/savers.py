@@ -32,7 +32,7 @@ def open_saver(url: StoreUrl, serde: SerializerProtocol) -> tuple[BaseCheckpoint
         sqlite = SqliteCheckpointer(url, serde=serde)
         return sqlite, sqlite.close
     try:
-        from langgraph.checkpoint.postgres import PostgresSaver
+        from vertebra.checkpointers.retaining_postgres import RetainingPostgresSaver
     except ImportError as error:
         raise MissingExtra(
             "State in PostgreSQL needs langgraph-checkpoint-postgres.",
@@ -42,7 +42,7 @@ def open_saver(url: StoreUrl, serde: SerializerProtocol) -> tuple[BaseCheckpoint
     from psycopg.rows import dict_row
 
     pool = open_pool(url, row_factory=dict_row, prepare_threshold=0)
-    postgres = PostgresSaver(pool, serde=serde)
+    postgres = RetainingPostgresSaver(pool, serde=serde)
     try:
         _setup_postgres(pool, postgres)
     except BaseException:

@@ -1,4 +1,4 @@
-"""What users need to test their own agents: a scripted model, crash points, virtual time."""
+"""What users need to test their own agents: a scripted model, crash points, virtual time, conformance of savers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vertebra.testing.books import BookEntry, Books
+    from vertebra.testing.conforming import conformance
     from vertebra.testing.crash import CRASH_POINTS, crash_at
     from vertebra.testing.scripted_model import ScriptedModel
     from vertebra.testing.transport import ScriptedReply, ScriptedTransport
@@ -21,6 +22,7 @@ _HOMES = {
     "ShuffledLoop": "virtual_time",
     "Stopped": "virtual_time",
     "VirtualClock": "virtual_time",
+    "conformance": "conforming",
     "crash_at": "crash",
     "run_shuffled": "virtual_time",
 }
@@ -35,6 +37,7 @@ __all__ = [
     "ShuffledLoop",
     "Stopped",
     "VirtualClock",
+    "conformance",
     "crash_at",
     "run_shuffled",
 ]
