@@ -14,7 +14,8 @@ class Shelf:
     def __init__(self) -> None:
         self.chunks: dict[Entry, Level] = {}
 
-    def store(self, entries: Level) -> int:
+    def store(self, level: int, at: int, entries: Level) -> int:
+        assert level > 1 or at % WIDTH == 0
         self.chunks[len(self.chunks)] = entries
         return len(self.chunks) - 1
 

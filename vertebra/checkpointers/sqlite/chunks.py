@@ -18,8 +18,8 @@ Entry = int | bytes
 Level = list[Entry]
 """All entries of a list, or all its chunks of one size, in order."""
 
-Store = Callable[[Level], int]
-"""Writes a chunk and returns its number."""
+Store = Callable[[int, int, Level], int]
+"""Writes a chunk, of which the level, the place of the first entry and the entries are given; returns its number."""
 
 Fetch = Callable[[Sequence[Entry]], Mapping[Entry, Level]]
 """The entries of chunks, by their numbers."""
@@ -32,7 +32,7 @@ def build(entries: Level, old: Sequence[Level], same: int, store: Store) -> list
         known = old[len(levels)] if len(levels) < len(old) else []
         kept = min(same // span, len(known))
         new = range(kept * WIDTH, len(below) // WIDTH * WIDTH, WIDTH)
-        below = known[:kept] + [store(below[at : at + WIDTH]) for at in new]
+        below = known[:kept] + [store(len(levels), at, below[at : at + WIDTH]) for at in new]
         levels.append(below)
         span *= WIDTH
     return levels

@@ -17,6 +17,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from vertebra.errors import UsageError
 
 _NULL, _BYTES, _MSGPACK = 0, 1, 3
+_JOINABLE = frozenset({_NULL, _BYTES, _MSGPACK})
 _KINDS = {"null": _NULL, "bytes": _BYTES, "bytearray": 2, "msgpack": _MSGPACK, "json": 4}
 _NAMES = {tag: name for name, tag in _KINDS.items()}
 _OTHER = 0xF0  # followed by the length and the name of the kind
@@ -56,10 +57,17 @@ class Codec:
 
     def load_all(self, many: Sequence[bytes]) -> list[Any]:
         """The same for many values: as one MessagePack array where they are MessagePack, which costs a tenth."""
-        if len(many) < 2 or not self._joins or not all(typed[0] in (_NULL, _BYTES, _MSGPACK) for typed in many):
+        if len(many) < 2 or not self._joins or not all(typed[0] in _JOINABLE for typed in many):
             return [self.load(typed) for typed in many]
         values: list[Any] = self._loads(("msgpack", _array_head(len(many)) + b"".join(map(_element, many))))
         return values
+
+    def join(self, values: Sequence[Any], limit: int) -> bytes | None:
+        """What ``dump`` makes of the list of these values; None where it would be longer or loaded otherwise."""
+        many = [self.dump(value) for value in values]
+        if sum(map(len, many)) > limit or not self._joins or any(t[0] not in _JOINABLE for t in many):
+            return None
+        return bytes((_MSGPACK,)) + _array_head(len(many)) + b"".join(map(_element, many))
 
     def seal(self, plain: bytes) -> bytes:
         """What goes into the file."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from vertebra.checkpointers.sqlite.chunks import Entry, Level, spread
 from vertebra.checkpointers.sqlite.codec import Codec
-from vertebra.checkpointers.sqlite.encoding import DICT
+from vertebra.checkpointers.sqlite.encoding import DICT, NO_DIGEST, digest_of
 from vertebra.checkpointers.sqlite.tables import PIECE_BITS, key_of
 from vertebra.errors import StoreCorrupt
 
@@ -41,15 +41,39 @@ class Decoder:
         if not isinstance(ref, list):
             return self._codec.load(self.plain([ref])[ref])
         kind, digits = ref
-        items = self.items(self.levels(digits)[0])
+        items = self._items(digits)
         return dict(zip(items[::2], items[1::2], strict=True)) if kind == DICT else items
 
-    def levels(self, digits: Sequence[Level]) -> list[Level]:
-        return spread(digits, self._chunks)
+    def sequence(self, digits: Sequence[Level]) -> tuple[list[Level], list[bytes | None]]:
+        """All levels of a list, and the digests of its items."""
+        above, chunks = self._leaves(digits)
+        plain = self.plain(digits[0])
+        known = b"".join(chunk[1] for chunk in chunks)
+        digests = [known[at : at + 16] for at in range(0, len(known), 16)]
+        tail = [NO_DIGEST if isinstance(entry, bytes) else digest_of(plain[entry]) for entry in digits[0]]
+        entries = [entry for chunk in chunks for entry in chunk[0]] + list(digits[0])
+        return [entries, *above], [None if digest == NO_DIGEST else digest for digest in digests + tail]
 
-    def items(self, entries: Level) -> list[Any]:
-        plain = self.plain(entries)
-        return self._codec.load_all([plain[entry] for entry in entries])
+    def _leaves(self, digits: Sequence[Level]) -> tuple[list[Level], list[Any]]:
+        """The levels of chunks, and the chunks of items: entries, digests, and the piece that has all their values."""
+        above = spread(digits[1:], self._chunks)
+        numbers = above[0] if above else []
+        records = self._chunks(numbers) if numbers else {}
+        return above, [records[number] for number in numbers]
+
+    def _items(self, digits: Sequence[Level]) -> list[Any]:
+        _, chunks = self._leaves(digits)
+        wanted: list[Entry] = []
+        for entries, _, joined in chunks:
+            wanted += entries if joined is None else [joined]
+        plain = self.plain([*wanted, *digits[0]])
+        items: list[Any] = []
+        for entries, _, joined in chunks:
+            if joined is None:
+                items += self._codec.load_all([plain[entry] for entry in entries])
+            else:
+                items += self._codec.load(plain[joined])
+        return items + self._codec.load_all([plain[entry] for entry in digits[0]])
 
     def plain(self, entries: Iterable[Entry]) -> dict[Entry, bytes]:
         """The typed bytes of each entry. Raises ``StoreCorrupt`` when a piece is not there."""
@@ -77,10 +101,12 @@ class Decoder:
             if isinstance(ref, int):
                 yield ref
             elif isinstance(ref, list):
-                for level in self.levels(ref[1]):
+                above, chunks = self._leaves(ref[1])
+                for level in (*above, *ref[1], *(chunk[0] for chunk in chunks)):
                     yield from (entry for entry in level if isinstance(entry, int))
+                yield from (joined for _, _, joined in chunks if joined is not None)
 
-    def _chunks(self, numbers: Sequence[Entry]) -> dict[Entry, Level]:
+    def _chunks(self, numbers: Sequence[Entry]) -> dict[Entry, Any]:
         return {number: self._codec.load(plain) for number, plain in self.plain(numbers).items()}
 
     def _fetch(self, numbers: Sequence[int]) -> dict[Entry, bytes]:

@@ -13,7 +13,7 @@ from itertools import chain
 from operator import is_
 from typing import Any
 
-from vertebra.checkpointers.sqlite.chunks import Entry, Level, build, digits
+from vertebra.checkpointers.sqlite.chunks import Entry, Level, Store, build, digits
 from vertebra.checkpointers.sqlite.codec import Codec
 from vertebra.checkpointers.sqlite.memo import Latest, Sequence, ThreadMemo
 from vertebra.checkpointers.sqlite.tables import key_of
@@ -22,6 +22,8 @@ LIST, DICT = 0, 1
 FROZEN = frozenset({str, bytes, int, float, bool, type(None)})
 SMALL_ITEM = 24  # bytes that an item may have to stand in its list: there it is copied some 16 times
 SMALL_VALUE = 64  # the same for a value that stands in the checkpoint
+JOINED_BYTES = 64 * 1024  # that the items of a chunk may have together to be stored joined, too
+NO_DIGEST = bytes(16)
 SMALL_CONTAINER = 4  # items of a list or dict that is tried as one small value at first
 
 
@@ -72,7 +74,8 @@ class Encoder:
         if len(items) <= SMALL_CONTAINER and (small := self._small(value)) is not None:
             return small
         entries = [self._whole(item, SMALL_ITEM, again=False) for item in items]
-        return [LIST if type(value) is list else DICT, digits(build(entries, (), 0, self._chunk))]
+        store = self._store(items, [None] * len(items), joined=False)
+        return [LIST if type(value) is list else DICT, digits(build(entries, (), 0, store))]
 
     def packed(self, record: Any, limit: int) -> bytes:
         """A record for a row: sealed bytes, or the number of the piece that has them when they are longer."""
@@ -105,7 +108,8 @@ class Encoder:
             digests.append(digest)
             entries.append(entry)
         frozen = all(map(FROZEN.__contains__, map(type, items[seen:])))
-        return Sequence(items, frozen, build(entries, old.levels, same, self._chunk), digests)
+        store = self._store(items, digests, joined=same == len(before))
+        return Sequence(items, frozen, build(entries, old.levels, same, store), digests)
 
     def _seen(self, items: list[Any], old: Sequence) -> int:
         """How many items at the front are, for certain and without a look, what they were."""
@@ -127,8 +131,21 @@ class Encoder:
         digest = digest_of(plain)
         return (self._memo.recent.get(digest) if again else None) or self._piece(plain, digest)
 
-    def _chunk(self, entries: Level) -> int:
-        return self._piece(self._codec.dump(entries))
+    def _store(self, items: list[Any], digests: list[bytes | None], *, joined: bool) -> Store:
+        """Writes chunks: of items with their digests and, for lists that only grow, their values once more, in one
+        piece that is read at once; of chunks, with their numbers alone.
+        """
+
+        def store(level: int, at: int, entries: Level) -> int:
+            if level > 1:
+                return self._piece(self._codec.dump(entries))
+            span = slice(at, at + len(entries))
+            content = self._codec.join(items[span], JOINED_BYTES) if joined else None
+            number = None if content is None else self._piece(content)
+            known = b"".join(digest or NO_DIGEST for digest in digests[span])
+            return self._piece(self._codec.dump([entries, known, number]))
+
+        return store
 
     def _piece(self, plain: bytes, digest: bytes | None = None) -> int:
         number = self._memo.next_number()

@@ -11,7 +11,7 @@ from langgraph.checkpoint.base import WRITES_IDX_MAP, CheckpointTuple, get_check
 from vertebra.checkpointers.sqlite.codec import Codec
 from vertebra.checkpointers.sqlite.commits import Batch
 from vertebra.checkpointers.sqlite.decoding import Decoder
-from vertebra.checkpointers.sqlite.encoding import Encoder, digest_of
+from vertebra.checkpointers.sqlite.encoding import Encoder
 from vertebra.checkpointers.sqlite.legacy import Write
 from vertebra.checkpointers.sqlite.memo import Latest, ThreadMemo
 from vertebra.checkpointers.sqlite.memo import Sequence as Stored
@@ -82,9 +82,7 @@ def learn(connection: sqlite3.Connection, codec: Codec, memo: ThreadMemo, namesp
     memo.has_put(namespace, latest)
     for channel, ref in latest.refs.items():
         if isinstance(ref, list) and (namespace, channel) not in memo.sequences:
-            levels = decoder.levels(ref[1])
-            plain = decoder.plain(levels[0])
-            digests = [None if isinstance(entry, bytes) else digest_of(plain[entry]) for entry in levels[0]]
+            levels, digests = decoder.sequence(ref[1])
             memo.sequences[namespace, channel] = Stored(None, False, levels, digests)
 
 
