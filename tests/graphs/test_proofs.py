@@ -254,7 +254,7 @@ def graphs(draw: st.DrawFn) -> Graph:
     for name in NODES:
         targets = draw(st.lists(st.sampled_from([*NODES, END]), min_size=1, max_size=3, unique=True))
         bound = draw(st.sampled_from([1, 1, 2, None]))
-        exhausted = draw(st.sampled_from([None, *NODES, END])) if bound else None
+        exhausted = draw(st.sampled_from([None, END])) if bound else None
         g.add_conditional_edges(name, pick, targets, max_visits=bound, on_exhausted=exhausted)
     return g
 
@@ -320,7 +320,7 @@ CLAIMS: list[dict[str, Any]] = [
 ]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(graphs())
 def test_answers_agree_with_an_enumeration_of_paths(g: Graph) -> None:
     paths = list(walks(g))
