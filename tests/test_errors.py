@@ -211,8 +211,9 @@ def test_a_password_is_in_no_error() -> None:
     [
         "vertebra_threads",
         "vertebra_visits",
-        "checkpoints",
-        "writes",
+        "vertebra_state_threads",
+        "vertebra_state_checkpoints",
+        "vertebra_state_writes",
     ],
 )
 def test_a_damaged_sqlite_store_is_a_store_error(tmp_path: Path, table: str) -> None:

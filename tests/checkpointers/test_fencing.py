@@ -191,6 +191,26 @@ async def test_a_thread_that_was_deleted_is_not_written_nor_its_namesake(store: 
         await checkpoint(store, lease)
 
 
+async def test_under_a_lost_lease_nothing_is_deleted_nor_copied(durable_url: str) -> None:
+    with open_checkpointer(durable_url) as store:
+        _, lease = await store.runs.begin("t", START, alive(), 0.0)
+        await checkpoint(store, lease)
+        with writing_under(lease):
+            await store.saver.aprune(["t"])
+        await store.runs.take("t", alive(), 60.0, by_hand=True)
+        before = every_table(durable_url)
+        with writing_under(lease):
+            for deleting in (
+                lambda: store.saver.adelete_thread("t"),
+                lambda: store.saver.aprune(["t"], strategy="delete"),
+                lambda: store.saver.acopy_thread("t", "copy"),
+                lambda: store.saver.adelete_for_runs(["r"]),
+            ):
+                with pytest.raises(LeaseLost):
+                    await deleting()
+        assert every_table(durable_url) == before
+
+
 async def test_without_a_lease_a_saver_writes_as_ever(store: Store) -> None:
     await checkpoint(store, Lease("t", alive(), 1, 1.0, "r"))
     config: Any = {"configurable": {"thread_id": "t"}}
@@ -203,8 +223,11 @@ async def test_a_write_that_breaks_off_leaves_nothing_of_it(durable_url: str) ->
         config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": "", "checkpoint_id": "c"}}
         with pytest.raises(UsageError, match="surrogate"):
             await store.saver.aput_writes(config, [("v", 1), ("half \ud800 of a pair", 2)], "task")
+        with pytest.raises(UsageError, match="surrogate"):
+            await store.saver.aput_writes(config, [("v", 1)], "half \ud800 of a pair")
+        assert [item async for item in store.saver.alist(None)] == []  # whatever waits is durable now
         tables = every_table(durable_url)
-        assert tables.get("writes", tables.get("checkpoint_writes")) == []
+        assert tables.get("vertebra_state_writes", tables.get("checkpoint_writes")) == []
 
 
 async def test_writers_of_one_thread_do_not_wait_for_each_other_for_ever(durable_url: str) -> None:

@@ -115,12 +115,13 @@ async def test_what_the_driver_says_is_a_typed_error_and_passes(tmp_path: Path) 
     with open_checkpointer(f"sqlite:///{tmp_path}/threads.db") as store:
         inner: Any = store.saver.inner
         await put(store.saver, "t", "first")
-        inner.conn.execute("PRAGMA query_only=ON")
+        connection = inner._file.writer._connection
+        connection.execute("PRAGMA query_only=ON")
         with pytest.raises(StoreUnavailable, match="readonly"):
             await put(store.saver, "t", "second")
-        inner.conn.execute("PRAGMA query_only=OFF")
+        connection.execute("PRAGMA query_only=OFF")
         await put(store.saver, "t", "second")
-        inner.conn.execute("ALTER TABLE checkpoints RENAME TO gone")
+        connection.execute("ALTER TABLE vertebra_state_checkpoints RENAME TO gone")
         with pytest.raises(StoreUnavailable, match="no such table"):
             store.saver.get_tuple({"configurable": {"thread_id": "t"}})
         with pytest.raises(StoreUnavailable, match="no such table"):

@@ -135,11 +135,11 @@ async def test_a_store_that_fails_leaves_the_thread_to_be_recovered(sqlite_url: 
     async with line(step).compile(checkpointer=sqlite_url) as app:
         assert (await app.run({}, thread_id="first")).status == "done"
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
-            other.execute("ALTER TABLE writes RENAME TO hidden")
+            other.execute("ALTER TABLE vertebra_state_writes RENAME TO hidden")
             with pytest.raises(StoreError):
                 await app.run({}, thread_id="t")
             assert (await app.services.store.runs.require("t")).status == "running"
-            other.execute("ALTER TABLE hidden RENAME TO writes")
+            other.execute("ALTER TABLE hidden RENAME TO vertebra_state_writes")
         (run,) = await app.recover()
         assert (run.thread_id, run.status, run.output.n) == ("t", "done", 1)
 

@@ -1,4 +1,4 @@
-"""LangGraph's Postgres saver on a pool, its writes fenced by the lease and whole: all of a write, or nothing."""
+"""The Postgres saver on a pool, its writes fenced by the lease and whole: all of a write, or nothing."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from langgraph.checkpoint.postgres import PostgresSaver
 from psycopg.errors import DataError, DivisionByZero
 
 from vertebra.checkpointers.fencing import HELD, current_lease, held_arguments, lost
+from vertebra.checkpointers.retaining_postgres import RetainingPostgresSaver
 
-_REQUIRE_HELD = f"SELECT 1 / count(*) FROM ({HELD.replace('?', '%s')} FOR SHARE) AS held"
+_HELD = f"{HELD.replace('?', '%s')} FOR SHARE"
+_REQUIRE_HELD = f"SELECT 1 / count(*) FROM ({_HELD}) AS held"
 """Fails where the lease is lost, so that what follows in its pipeline is not executed."""
 
 
-class FencedPostgresSaver(PostgresSaver):
+class FencedPostgresSaver(RetainingPostgresSaver):
     """Beside the run records in one database. Raises ``LeaseLost`` for a write under a lease that is lost."""
 
     def put(
@@ -39,6 +41,18 @@ class FencedPostgresSaver(PostgresSaver):
                 raise DataError("a text with a NUL character (0x00)")
         with self._fenced() as saver:
             saver.put_writes(config, writes, task_id, task_path)
+
+    def delete_thread(self, thread_id: str) -> None:
+        with self._fenced() as saver:
+            saver.delete_thread(thread_id)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        lease = current_lease.get()
+        with super()._transaction() as connection:
+            if lease is not None and not connection.execute(_HELD, held_arguments(lease)).fetchall():
+                raise lost(lease)
+            yield connection
 
     @contextmanager
     def _fenced(self) -> Iterator[PostgresSaver]:

@@ -1,4 +1,4 @@
-"""LangGraph's own savers, opened for a URL with a serializer that revives only allowed types."""
+"""The saver that a URL names, opened with a serializer that revives only allowed types."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from vertebra.checkpointers.database import connect_sqlite, open_pool
+from vertebra.checkpointers.database import open_pool
 from vertebra.checkpointers.url import StoreUrl
 from vertebra.errors import MissingExtra
 
@@ -26,19 +26,12 @@ def serializer(types: Iterable[type[Any]] = ()) -> SerializerProtocol:
 
 def open_saver(url: StoreUrl, serde: SerializerProtocol) -> tuple[BaseCheckpointSaver[Any], Callable[[], None]]:
     """The saver for a URL, its tables made, and the function that closes it."""
-    if url.backend == "memory":
-        from langgraph.checkpoint.memory import InMemorySaver
+    if url.backend != "postgresql":
+        from vertebra.checkpointers.sqlite import SqliteCheckpointer
 
-        return InMemorySaver(serde=serde), lambda: None
-    if url.backend == "sqlite":
-        from vertebra.checkpointers.fenced_sqlite import FencedSqliteSaver
-
-        connection = connect_sqlite(url)
-        # SqliteSaver commits by leaving the connection's context: it needs implicit transactions.
-        connection.isolation_level = "DEFERRED"
-        sqlite = FencedSqliteSaver(connection, serde=serde)
-        sqlite.setup()
-        return sqlite, connection.close
+        # In memory each connection has a database of its own: the run records are in another.
+        sqlite = SqliteCheckpointer(url, serde=serde, fenced=url.backend == "sqlite")
+        return sqlite, sqlite.close
     try:
         import langgraph.checkpoint.postgres  # noqa: F401
 

@@ -1,4 +1,4 @@
-"""What users need to test their own agents: a scripted model, crash points, virtual time."""
+"""What users need to test their own agents: a scripted model, crash points, virtual time, conformance of savers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vertebra.testing.asserting import GraphAssertions, assert_graph
     from vertebra.testing.books import BookEntry, Books
+    from vertebra.testing.conforming import conformance
     from vertebra.testing.crash import CRASH_POINTS, crash_at
     from vertebra.testing.scripted_model import ScriptedModel
     from vertebra.testing.transport import ScriptedReply, ScriptedTransport
@@ -24,6 +25,7 @@ _HOMES = {
     "Stopped": "virtual_time",
     "VirtualClock": "virtual_time",
     "assert_graph": "asserting",
+    "conformance": "conforming",
     "crash_at": "crash",
     "run_shuffled": "virtual_time",
 }
@@ -40,6 +42,7 @@ __all__ = [
     "Stopped",
     "VirtualClock",
     "assert_graph",
+    "conformance",
     "crash_at",
     "run_shuffled",
 ]

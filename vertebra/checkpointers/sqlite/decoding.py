@@ -1,0 +1,115 @@
+"""From references back to values: pieces are fetched level by level, and items are revived together."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from vertebra.checkpointers.sqlite.chunks import Entry, Level, spread
+from vertebra.checkpointers.sqlite.codec import Codec
+from vertebra.checkpointers.sqlite.encoding import DICT, NO_DIGEST, digest_of
+from vertebra.checkpointers.sqlite.tables import PIECE_BITS, key_of
+from vertebra.errors import StoreCorrupt
+
+_FETCH = "SELECT key, data FROM vertebra_state_pieces WHERE key IN (SELECT value FROM json_each(?))"
+
+
+class Decoder:
+    """Reads one thread's pieces on one connection. ``cache`` serves several states that share pieces."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, codec: Codec, number: int, cache: dict[Entry, bytes] | None = None
+    ) -> None:
+        self._connection = connection
+        self._codec = codec
+        self._number = number
+        self._cache = cache
+
+    def record(self, stored: bytes) -> Any:
+        """What ``Encoder.packed`` was given."""
+        record = self._codec.load(self._codec.unseal(stored))
+        return self._codec.load(self.plain([record])[record]) if isinstance(record, int) else record
+
+    def values(self, refs: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of channels."""
+        return {name: self.value(ref) for name, ref in refs.items()}
+
+    def value(self, ref: Any) -> Any:
+        """One value, made anew."""
+        if not isinstance(ref, list):
+            return self._codec.load(self.plain([ref])[ref])
+        kind, digits = ref
+        items = self._items(digits)
+        return dict(zip(items[::2], items[1::2], strict=True)) if kind == DICT else items
+
+    def sequence(self, digits: Sequence[Level]) -> tuple[list[Level], list[bytes | None]]:
+        """All levels of a list, and the digests of its items."""
+        above, chunks = self._leaves(digits)
+        plain = self.plain(digits[0])
+        known = b"".join(chunk[1] for chunk in chunks)
+        digests = [known[at : at + 16] for at in range(0, len(known), 16)]
+        tail = [NO_DIGEST if isinstance(entry, bytes) else digest_of(plain[entry]) for entry in digits[0]]
+        entries = [entry for chunk in chunks for entry in chunk[0]] + list(digits[0])
+        return [entries, *above], [None if digest == NO_DIGEST else digest for digest in digests + tail]
+
+    def _leaves(self, digits: Sequence[Level]) -> tuple[list[Level], list[Any]]:
+        """The levels of chunks, and the chunks of items: entries, digests, and the piece that has all their values."""
+        above = spread(digits[1:], self._chunks)
+        numbers = above[0] if above else []
+        records = self._chunks(numbers) if numbers else {}
+        return above, [records[number] for number in numbers]
+
+    def _items(self, digits: Sequence[Level]) -> list[Any]:
+        _, chunks = self._leaves(digits)
+        wanted: list[Entry] = []
+        for entries, _, joined in chunks:
+            wanted += entries if joined is None else [joined]
+        plain = self.plain([*wanted, *digits[0]])
+        items: list[Any] = []
+        for entries, _, joined in chunks:
+            if joined is None:
+                items += self._codec.load_all([plain[entry] for entry in entries])
+            else:
+                items += self._codec.load(plain[joined])
+        return items + self._codec.load_all([plain[entry] for entry in digits[0]])
+
+    def plain(self, entries: Iterable[Entry]) -> dict[Entry, bytes]:
+        """The typed bytes of each entry. Raises ``StoreCorrupt`` when a piece is not there."""
+        found: dict[Entry, bytes] = {}
+        wanted: list[int] = []
+        for entry in entries:
+            if isinstance(entry, bytes):
+                found[entry] = entry
+            elif self._cache is not None and entry in self._cache:
+                found[entry] = self._cache[entry]
+            else:
+                wanted.append(entry)
+        if wanted:
+            fetched = self._fetch(wanted)
+            if missing := set(wanted) - fetched.keys():
+                raise StoreCorrupt(f"The state refers to pieces that are not in the file: {sorted(missing)[:5]}.")
+            found.update(fetched)
+            if self._cache is not None:
+                self._cache.update(fetched)
+        return found
+
+    def reachable(self, refs: Iterable[Any]) -> Iterator[int]:
+        """The numbers of all pieces that the references need, chunks among them."""
+        for ref in refs:
+            if isinstance(ref, int):
+                yield ref
+            elif isinstance(ref, list):
+                above, chunks = self._leaves(ref[1])
+                for level in (*above, *ref[1], *(chunk[0] for chunk in chunks)):
+                    yield from (entry for entry in level if isinstance(entry, int))
+                yield from (joined for _, _, joined in chunks if joined is not None)
+
+    def _chunks(self, numbers: Sequence[Entry]) -> dict[Entry, Any]:
+        return {number: self._codec.load(plain) for number, plain in self.plain(numbers).items()}
+
+    def _fetch(self, numbers: Sequence[int]) -> dict[Entry, bytes]:
+        unseal, mask = self._codec.unseal, (1 << PIECE_BITS) - 1
+        keys = json.dumps([key_of(self._number, number) for number in numbers])
+        return {key & mask: unseal(data) for key, data in self._connection.execute(_FETCH, (keys,))}
