@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from vertebra import open_checkpointer
-from vertebra.checkpointers.database import Database, open_database
 from vertebra.checkpointers.migrations import MIGRATIONS, THREAD_TABLES, migrate
-from vertebra.checkpointers.url import StoreUrl
+from vertebra.databases.database import Database, open_database
+from vertebra.databases.url import StoreUrl
 from vertebra.errors import StoreTooNew
 
 SQLITE_COLUMNS = (
@@ -101,9 +101,9 @@ def test_a_migration_that_breaks_off_leaves_nothing_behind(database: Database) -
 
 _MIGRATE = """
 import sys
-from vertebra.checkpointers.database import open_database
+from vertebra.databases.database import open_database
 from vertebra.checkpointers.migrations import migrate
-from vertebra.checkpointers.url import StoreUrl
+from vertebra.databases.url import StoreUrl
 print("ready", flush=True)
 sys.stdin.readline()
 database = open_database(StoreUrl.parse(sys.argv[1]))

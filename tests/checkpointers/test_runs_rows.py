@@ -16,7 +16,7 @@ from tests.checkpointers.parts import START, alive
 from tests.checkpointers.test_journal import ANSWER, CALL
 from vertebra import open_checkpointer
 from vertebra.checkpointers.opening import Store
-from vertebra.checkpointers.url import StoreUrl
+from vertebra.databases.url import StoreUrl
 from vertebra.errors import AnswerMismatch, ThreadBusy
 from vertebra.types import CallKey, VisitRecord
 

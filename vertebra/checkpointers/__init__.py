@@ -1,6 +1,6 @@
 """State at each edge, the journal of calls and the run records, opened by one URL."""
 
 from vertebra.checkpointers.opening import Store, open_checkpointer
-from vertebra.checkpointers.url import StoreUrl
+from vertebra.databases.url import StoreUrl
 
 __all__ = ["Store", "StoreUrl", "open_checkpointer"]

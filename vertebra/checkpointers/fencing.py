@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from vertebra.checkpointers.database import Tx
 from vertebra.checkpointers.lease import Lease
+from vertebra.databases.database import Tx
 from vertebra.errors import LeaseLost
 
 current_lease: ContextVar[Lease | None] = ContextVar("vertebra_lease", default=None)

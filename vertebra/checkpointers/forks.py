@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vertebra.checkpointers.database import Database, Tx
 from vertebra.checkpointers.lease import Holder, is_dead
+from vertebra.databases.database import Database, Tx
 from vertebra.errors import LeaseLost, ThreadBusy, ThreadExists, ThreadNotFound
 from vertebra.types import RunStatus, ThreadRecord
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
-from vertebra.checkpointers.database import Database, Row, Tx
 from vertebra.checkpointers.fencing import require_held
 from vertebra.checkpointers.lease import Lease
+from vertebra.databases.database import Database, Row, Tx
 from vertebra.types import Attempt, CallKey, CallRecord, RecordedAnswer, VisitRecord
 
 T = TypeVar("T")

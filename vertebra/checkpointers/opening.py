@@ -8,8 +8,6 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from vertebra.checkpointers.database import open_database
-from vertebra.checkpointers.failures import closed, driver_errors
 from vertebra.checkpointers.fencing import require_held
 from vertebra.checkpointers.forks import Forks
 from vertebra.checkpointers.journal import Journal
@@ -17,8 +15,10 @@ from vertebra.checkpointers.lease import Lease
 from vertebra.checkpointers.migrations import migrate
 from vertebra.checkpointers.recordings import Recordings
 from vertebra.checkpointers.runs import RunStore
-from vertebra.checkpointers.url import StoreUrl
 from vertebra.checkpointers.versions import VersionStore
+from vertebra.databases.database import open_database
+from vertebra.databases.failures import closed, driver_errors
+from vertebra.databases.url import StoreUrl
 from vertebra.errors import UsageError
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import Any, Self, TypeVar
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple, DeltaChannelHistory
 
-from vertebra.checkpointers.database import in_thread
-from vertebra.checkpointers.failures import closed
+from vertebra.databases.database import in_thread
+from vertebra.databases.failures import closed
 
 T = TypeVar("T")
 

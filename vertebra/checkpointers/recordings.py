@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vertebra.checkpointers.database import Database, Tx
+from vertebra.databases.database import Database, Tx
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 """Table to rows, each a mapping of column to value, without the thread's id."""

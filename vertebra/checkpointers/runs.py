@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vertebra.checkpointers.database import Database, Row, Tx
 from vertebra.checkpointers.fencing import lost, require_held
 from vertebra.checkpointers.lease import Holder, Lease, is_dead
 from vertebra.checkpointers.migrations import THREAD_TABLES
+from vertebra.databases.database import Database, Row, Tx
 from vertebra.errors import (
     AnswerMismatch,
     CrashLoop,

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from vertebra.checkpointers.database import open_pool
-from vertebra.checkpointers.url import StoreUrl
+from vertebra.databases.database import open_pool
+from vertebra.databases.url import StoreUrl
 from vertebra.errors import MissingExtra
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vertebra.checkpointers.database import Database, Tx
 from vertebra.checkpointers.journal import note_intervention
 from vertebra.checkpointers.lease import Holder, Lease
 from vertebra.checkpointers.runs import cancel_now, refuse_if_held
+from vertebra.databases.database import Database, Tx
 from vertebra.errors import LeaseLost, ThreadNotFound
 from vertebra.types import ThreadRecord
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from vertebra.checkpointers.database import Database
 from vertebra.checkpointers.journal import Journal, Kept
 from vertebra.checkpointers.opening import open_checkpointer
+from vertebra.databases.database import Database
 from vertebra.errors import NotRecorded, ProviderUnreachable, UnknownTask
 from vertebra.graphs.definition import Definition
 from vertebra.ports import Reply, Request

@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from vertebra.checkpointers.database import connect_sqlite
-from vertebra.checkpointers.failures import closed, driver_errors
 from vertebra.checkpointers.fencing import HELD, current_lease, held_arguments, lost
 from vertebra.checkpointers.lease import Lease
 from vertebra.checkpointers.sqlite import tables
 from vertebra.checkpointers.sqlite.memo import ThreadMemo
-from vertebra.checkpointers.url import StoreUrl
+from vertebra.databases.database import connect_sqlite
+from vertebra.databases.failures import closed, driver_errors
+from vertebra.databases.url import StoreUrl
 from vertebra.errors import StoreUnavailable
 
 T = TypeVar("T")

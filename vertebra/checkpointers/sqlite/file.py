@@ -12,7 +12,6 @@ from typing import Any
 from langgraph.checkpoint.base import CheckpointTuple, DeltaChannelHistory
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from vertebra.checkpointers.failures import driver_errors
 from vertebra.checkpointers.sqlite import legacy, reading, retention
 from vertebra.checkpointers.sqlite.codec import Codec
 from vertebra.checkpointers.sqlite.commits import Batch, Writer
@@ -20,7 +19,8 @@ from vertebra.checkpointers.sqlite.memo import ThreadMemo
 from vertebra.checkpointers.sqlite.putting import checkpoint_batch, learn, moved_batches, writes_batch
 from vertebra.checkpointers.sqlite.reader import Reader
 from vertebra.checkpointers.sqlite.reading import Query, Row
-from vertebra.checkpointers.url import StoreUrl
+from vertebra.databases.failures import driver_errors
+from vertebra.databases.url import StoreUrl
 from vertebra.errors import UsageError
 
 

@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from vertebra.checkpointers.database import connect_sqlite
-from vertebra.checkpointers.failures import closed, driver_errors
 from vertebra.checkpointers.sqlite.commits import Writer
+from vertebra.databases.database import connect_sqlite
+from vertebra.databases.failures import closed, driver_errors
 
 T = TypeVar("T")
 
