@@ -33,7 +33,15 @@ def executed(source: Path) -> Any:
     for number, cell in enumerate(book.cells):
         cell["id"] = f"cell-{number}"
     with tempfile.TemporaryDirectory() as folder:
-        NotebookClient(book, timeout=CELL_S, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
+        client = NotebookClient(
+            book,
+            timeout=CELL_S,
+            startup_timeout=CELL_S,
+            kernel_name="python3",
+            extra_arguments=["--log-level=ERROR"],
+            resources={"metadata": {"path": folder}},
+        )
+        client.execute()
     return book
 
 
