@@ -10,9 +10,9 @@ import os
 from vertebra.testing import ScriptedModel
 
 model = ScriptedModel().start()
-model.on("Plan").reply("1. Look up the order. 2. Answer.")
-model.on("Look up").fail(429, retry_after_s=0.05).reply("Order 17 left on Monday and is in Lyon.")
-model.on("Answer").reply("Your parcel left on Monday and is in Lyon now. It should be with you on Thursday.")
+model.on("Make a plan").reply("1. Find out where it is. 2. Tell the customer.")
+model.on("Look it up").fail(429, retry_after_s=0.05).reply("Order 17 left on Monday and is in Lyon.")
+model.on("Answer politely").reply("Your parcel left on Monday and is in Lyon now. It should be with you on Thursday.")
 os.environ.update(model.env())
 
 # %%
@@ -37,7 +37,7 @@ def stage(name: str, prompt: str):
 
 
 graph = Graph(Support, name="support")
-for name, prompt in {"plan": "Plan", "look_up": "Look up", "answer": "Answer politely, in two sentences"}.items():
+for name, prompt in {"plan": "Make a plan", "look_up": "Look it up", "answer": "Answer politely, in two sentences"}.items():
     graph.add_node(name, stage(name, prompt))
 graph.add_edge(START, "plan").add_edge("plan", "look_up").add_edge("look_up", "answer").add_edge("answer", END)
 
