@@ -18,7 +18,18 @@ if TYPE_CHECKING:
     from vertebra.memory import open_memory
     from vertebra.nodes import Context, Question, Retry, effect, human, llm, transition
     from vertebra.runtime import App, http_client
-    from vertebra.types import Difference, Edge, Finding, Interrupt, Run, Standing, ThreadTree, Usage, Verification
+    from vertebra.types import (
+        Difference,
+        Edge,
+        Finding,
+        Interrupt,
+        Pruned,
+        Run,
+        Standing,
+        ThreadTree,
+        Usage,
+        Verification,
+    )
 
 __version__ = "0.1.0"
 
@@ -33,6 +44,7 @@ _HOMES = {
     "Graph": "vertebra.graphs",
     "Interrupt": "vertebra.types",
     "Proof": "vertebra.graphs.proofs",
+    "Pruned": "vertebra.types",
     "Question": "vertebra.nodes",
     "Retry": "vertebra.nodes",
     "Run": "vertebra.types",
@@ -63,6 +75,7 @@ __all__ = [
     "Graph",
     "Interrupt",
     "Proof",
+    "Pruned",
     "Question",
     "Retry",
     "Run",

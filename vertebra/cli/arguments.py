@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"vertebra {__version__}")
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_run, _resume, _recover, _cancel, _threads, _show, _history, _fork, _verify, _export, _graph):
+    for add in (_run, _resume, _recover, _cancel, _threads, _show, _history, _fork, _verify, _export, _prune, _graph):
         add(commands)
 
     from vertebra.cli import memory_arguments
@@ -213,6 +213,37 @@ def _export(commands: Any) -> None:
     _graph_argument(export)
     export.add_argument("thread", metavar="THREAD")
     _store(export)
+
+
+def _prune(commands: Any) -> None:
+    prune = _command(
+        commands,
+        "prune",
+        "let go of ended threads, or of their history or recorded answers, and give the room back",
+        "vertebra prune --older-than 30d                        # done and cancelled threads, whole",
+        "vertebra prune --status failed --older-than 90d --dry-run",
+        "vertebra prune --keep 20                               # of each thread the last 20 checkpoints",
+        "vertebra prune --answers --older-than 14d              # tokens, times and hashes stay",
+    )
+    prune.add_argument(
+        "--older-than",
+        type=_span,
+        metavar="SPAN",
+        help="nothing has happened to it for so long, such as 30d, 12h, 45min",
+    )
+    prune.add_argument(
+        "--status",
+        action="append",
+        choices=("done", "failed", "cancelled"),
+        help="only those that stand so; may be repeated (default: done and cancelled; with --keep alone failed, too)",
+    )
+    prune.add_argument("--graph", metavar="NAME", help="only those of this graph")
+    prune.add_argument("--keep", type=_count, metavar="N", help="keep threads, and of each its last N checkpoints")
+    prune.add_argument(
+        "--answers", action="store_true", help="keep threads, and let go what their calls asked and were answered"
+    )
+    prune.add_argument("--dry-run", action="store_true", help="tell what would go, and change nothing")
+    _store(prune)
 
 
 def _graph(commands: Any) -> None:
