@@ -10,7 +10,15 @@ from collections.abc import Callable
 from typing import Any
 
 from vertebra import __version__
-from vertebra.errors import ConversationError, GraphChanged, StoreError, ThreadError, UsageError, VertebraError
+from vertebra.errors import (
+    ConversationError,
+    FactError,
+    GraphChanged,
+    StoreError,
+    ThreadError,
+    UsageError,
+    VertebraError,
+)
 
 EXIT_CODES = """exit codes:
   0    done
@@ -349,7 +357,7 @@ def exit_code(error: VertebraError) -> int:
     """The documented exit code of an error."""
     if isinstance(error, UsageError):
         return 2
-    if isinstance(error, ThreadError | GraphChanged | ConversationError):
+    if isinstance(error, ThreadError | GraphChanged | ConversationError | FactError):
         return 4
     if isinstance(error, StoreError):
         return 5
