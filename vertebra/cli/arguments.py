@@ -33,6 +33,8 @@ ENVIRONMENT = """environment:
   NO_COLOR         set to anything: no colour
 """
 
+FORMATS = ("svg", "png", "text", "dot", "mermaid")
+THEMES = ("auto", "light", "dark")
 DEFAULT_STORE = "sqlite:///vertebra.db"
 STATUSES = ("running", "interrupted", "done", "failed", "cancelled")
 
@@ -221,6 +223,7 @@ def _graph(commands: Any) -> None:
     check = _command(actions, "check", "run the static checks", "vertebra graph check agents:graph", within="graph ")
     _graph_argument(check)
     _json(check)
+    _pictures(actions)
     prove = _command(
         actions,
         "prove",
@@ -257,6 +260,43 @@ def _graph(commands: Any) -> None:
     diff.add_argument("new", metavar="NEW", help="the Graph that would drive them on, as MODULE:GRAPH")
     diff.add_argument("--store", metavar="URL", help="also count the threads in flight of this database")
     _json(diff)
+
+
+def _pictures(actions: Any) -> None:
+    show = _command(
+        actions,
+        "show",
+        "print the graph as a picture in text",
+        "vertebra graph show agents:graph",
+        "vertebra graph show agents:graph --run visit-42 --store sqlite:///visits.db",
+        within="graph ",
+    )
+    draw = _command(
+        actions,
+        "draw",
+        "write a picture of the graph: SVG, PNG, text, DOT or Mermaid",
+        "vertebra graph draw agents:graph -o agent.svg",
+        "vertebra graph draw agents.v2:graph --diff agents.v1:graph -o changes.png",
+        "vertebra graph draw agents:graph --format mermaid",
+        within="graph ",
+    )
+    for command in (show, draw):
+        _graph_argument(command)
+    draw.add_argument("--format", choices=FORMATS, help="which form (default: by the name of --output, else svg)")
+    draw.add_argument("-o", "--output", metavar="FILE", help="where to (default: standard output)")
+    draw.add_argument("--theme", choices=THEMES, default="auto", help="of SVG and PNG (default: auto)")
+    for command in (show, draw):
+        command.add_argument("--run", metavar="THREAD", help="lay over it what the run of this thread did")
+        command.add_argument("--diff", metavar="OLD", help="mark what changed since this one, as MODULE:GRAPH")
+        command.add_argument(
+            "--depth", type=int, default=1, metavar="N", help="levels of subgraphs to open (default: 1)"
+        )
+        command.add_argument(
+            "--store",
+            metavar="URL",
+            default=os.environ.get("VERTEBRA_STORE") or DEFAULT_STORE,
+            help=f"with --run (default: $VERTEBRA_STORE, else {DEFAULT_STORE})",
+        )
 
 
 def _command(commands: Any, name: str, text: str, *examples: str, within: str = "") -> argparse.ArgumentParser:
