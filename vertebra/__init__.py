@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vertebra.errors import VertebraError
     from vertebra.graphs import Append, Graph
     from vertebra.graphs.bounding import Bounds
+    from vertebra.graphs.pictures import Picture
     from vertebra.graphs.proofs import Proof
     from vertebra.memory import open_memory
     from vertebra.nodes import Context, Question, Retry, effect, human, llm, transition
@@ -43,6 +44,7 @@ _HOMES = {
     "Finding": "vertebra.types",
     "Graph": "vertebra.graphs",
     "Interrupt": "vertebra.types",
+    "Picture": "vertebra.graphs.pictures",
     "Proof": "vertebra.graphs.proofs",
     "Pruned": "vertebra.types",
     "Question": "vertebra.nodes",
@@ -74,6 +76,7 @@ __all__ = [
     "Finding",
     "Graph",
     "Interrupt",
+    "Picture",
     "Proof",
     "Pruned",
     "Question",
