@@ -62,6 +62,17 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE UNIQUE INDEX vertebra_memory_by_key ON vertebra_memory_messages (tenant, conversation, append_key)",
     ),
+    (
+        """
+        CREATE TABLE vertebra_memory_deliveries (
+            thread TEXT NOT NULL,
+            namespace TEXT NOT NULL,
+            checkpoint TEXT NOT NULL,
+            at DOUBLE PRECISION NOT NULL,
+            PRIMARY KEY (thread, namespace)
+        )
+        """,
+    ),
 )
 
 
