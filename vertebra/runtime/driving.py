@@ -17,7 +17,7 @@ from vertebra.runtime import events
 from vertebra.runtime.delivering import deliver_checkpoint, deliver_latest
 from vertebra.runtime.execution import as_node_error
 from vertebra.runtime.interrupts import MARK
-from vertebra.runtime.outcome import pending_interrupts, run_of
+from vertebra.runtime.outcome import pending_interrupts, run_of, stored_error
 from vertebra.runtime.position import RUN_KEY, has_begun
 from vertebra.runtime.remembering import thread_memory
 from vertebra.runtime.scope import Listener, Scope, current_scope
@@ -46,7 +46,8 @@ class Drive:
         self.lease = lease
         self.given = given
         self.advance: Callable[[Any], Awaitable[None]] = self._invoke
-        self.status_before: RunStatus = "failed"
+        self.before: ThreadRecord = record
+        """How the thread stood before it was taken."""
         self._hold: Hold | None = None
         self.scope = Scope(
             app.services,
@@ -164,7 +165,7 @@ class Drive:
         try:
             await steering
         except BaseException:
-            await asyncio.shield(self._finish(self.status_before, None))
+            await asyncio.shield(self._finish(self.before.status, stored_error(self.before.error)))
             raise
 
     def cancel(self) -> None:
@@ -228,11 +229,11 @@ class Drive:
 
     async def _edge_is_durable(self, namespace: str, checkpoint: Any, metadata: Any) -> None:
         """Called by the saver after each checkpoint: progress for the run record, an event for listeners."""
+        if self.record.recoveries:
+            await self.app.services.store.runs.progressed(self.lease, None if namespace else checkpoint["id"])
         await deliver_checkpoint(self.app.services, self.record.thread, namespace, checkpoint, metadata)
         if namespace:
             return
-        if self.record.recoveries:
-            await self.app.services.store.runs.progressed(self.lease, checkpoint["id"])
         finished, self.scope.returned = tuple(self.scope.returned), []
         step = int((metadata or {}).get("step", 0))
         self.scope.emit(events.EdgeCrossed(self.record.thread, step, checkpoint["id"], finished))
