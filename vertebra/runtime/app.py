@@ -316,7 +316,8 @@ class App(LangGraphFace, SyncFace):
         store = self.services.store
         await store.runs.require_free(thread_id)
         await store.runs.request_cancel(thread_id)
-        await deliver_latest(self.services, thread_id)  # what was said stays
+        if self.services.memory is not None:
+            await deliver_latest(self.services, thread_id)  # what was said stays
         # State first: a run record that is gone would let a new thread of this name go on from the old state.
         await store.saver.adelete_thread(thread_id)
         await store.runs.delete(thread_id)

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 def sealed(visit: Visit, about: ThreadMemory) -> list[dict[str, Any]]:
     """What a visit appended, as it is kept with the state: each message under the key of its place in the run."""
-    return [_sealed(Posting.of_plain(item), visit, number, about).to_plain() for number, item in enumerate(visit.outbox)]
+    return [
+        _sealed(Posting.of_plain(item), visit, number, about).to_plain() for number, item in enumerate(visit.outbox)
+    ]
 
 
 def _sealed(posting: Posting, visit: Visit, number: int, about: ThreadMemory) -> Posting:
@@ -38,7 +40,11 @@ def _sealed(posting: Posting, visit: Visit, number: int, about: ThreadMemory) ->
 
 
 async def deliver_checkpoint(
-    services: AppServices, thread: str, namespace: str, checkpoint: Mapping[str, Any], metadata: Mapping[str, Any] | None
+    services: AppServices,
+    thread: str,
+    namespace: str,
+    checkpoint: Mapping[str, Any],
+    metadata: Mapping[str, Any] | None,
 ) -> None:
     """Deliver what rides with a checkpoint; once, however often. Raises ``StoreError``, ``SubjectMismatch``."""
     postings = _postings(checkpoint, metadata)

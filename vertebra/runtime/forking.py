@@ -37,7 +37,7 @@ async def fork_thread(
     record = await store.runs.require(thread)
     require_same_shape(app, record, ended_too=True)
     record, source = await _checkpoint_of(app, record, at)
-    if at is None:
+    if at is None and app.services.memory is not None:
         await deliver_latest(app.services, record.thread)
     before = await store.saver.aget_tuple(source.parent_config) if source.parent_config else None
     run_id = uuid.uuid4().hex
