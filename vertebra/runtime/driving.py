@@ -253,7 +253,7 @@ class Drive:
         if type(error).__name__ == "InvalidUpdateError":
             typed: VertebraError = ParallelWrites(f"Two branches wrote one field at once: {error}")
         else:
-            found = next((at for raised, *at in self.scope.failures if raised is error), None)
+            found = next(((node, step) for raised, node, step in self.scope.failures if raised is error), None)
             node, step = found or ("?", None)
             typed = as_node_error(error, node) if not isinstance(error, VertebraError) else error
             typed.__cause__ = error if typed is not error else error.__cause__

@@ -162,7 +162,8 @@ class NodeConversation:
         return [*(await self._read(last=rest, before=limit, after=after) if upto else ()), *own]
 
     def messages_sync(self, **bounds: Any) -> list[Message]:
-        return self._sync(self.messages, **bounds)
+        found: list[Message] = self._sync(self.messages, **bounds)
+        return found
 
     def _own(self) -> list[Message]:
         """What this visit has appended, as it will stand on this line."""
