@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vertebra.errors import VertebraError
     from vertebra.graphs import Append, Graph
     from vertebra.graphs.bounding import Bounds
+    from vertebra.graphs.pictures import Picture
     from vertebra.graphs.proofs import Proof
     from vertebra.memory import open_memory
     from vertebra.nodes import Context, Question, Retry, effect, human, llm, transition
@@ -32,6 +33,7 @@ _HOMES = {
     "Finding": "vertebra.types",
     "Graph": "vertebra.graphs",
     "Interrupt": "vertebra.types",
+    "Picture": "vertebra.graphs.pictures",
     "Proof": "vertebra.graphs.proofs",
     "Question": "vertebra.nodes",
     "Retry": "vertebra.nodes",
@@ -62,6 +64,7 @@ __all__ = [
     "Finding",
     "Graph",
     "Interrupt",
+    "Picture",
     "Proof",
     "Question",
     "Retry",

@@ -53,6 +53,9 @@
     │   └── ExportInvalid             lines that no export has written
     ├── FactError                     what is known cannot be kept so
     │   └── FactMismatch              the key has another fact already
+    ├── RetentionError                what is kept cannot be kept, or end, so
+    │   ├── SubjectHeld               a legal hold is on the subject
+    │   └── HoldNotFound
     ├── StoreError                    the database below
     │   ├── StoreUrlInvalid
     │   ├── StoreUnavailable          cannot be opened, reached, locked or written
@@ -401,6 +404,22 @@ class FactMismatch(FactError):
 
     code = "fact_mismatch"
     default_remedy = "the first fact stands; give another fact a key of its own."
+
+
+class RetentionError(VertebraError):
+    code = "retention"
+
+
+class SubjectHeld(RetentionError):
+    """Nothing of it may be forgotten or deleted; ``context["holds"]`` has the ids of the holds."""
+
+    code = "subject_held"
+    default_remedy = "release each hold with memory.release(id, by=...), then try again."
+
+
+class HoldNotFound(RetentionError):
+    code = "hold_not_found"
+    default_remedy = "check id, tenant and database; `vertebra memory holds` lists what is there."
 
 
 class StoreError(VertebraError):

@@ -220,6 +220,9 @@ CRASH_POINTS: tuple[str, ...] = (
 )
 """Names of the instants at which tests kill a process; see ``vertebra.testing.crash_at``."""
 
+FORGET_CRASH_POINTS: tuple[str, ...] = ("forget.batch", "forget.emptied", "forget.wiped")
+"""The same for forgetting a subject, which no run does."""
+
 _hook: Callable[[str], None] | None = None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NewType
 
-from vertebra.errors import VertebraError
+from vertebra.errors import UsageError, VertebraError
 
 ThreadId = NewType("ThreadId", str)
 RunId = NewType("RunId", str)
@@ -288,6 +288,18 @@ class Run:
     usage: Mapping[str, Usage] = field(default_factory=dict)
     error: VertebraError | None = None
     next: tuple[str, ...] = ()
+    visits: tuple[VisitRecord, ...] = ()
+    """The executions of nodes that have ended, in the order in which they did."""
+    sketch: Any = field(default=None, repr=False, compare=False)
+    """The graph, to be drawn: plain data."""
+
+    def draw(self, *, depth: int = 1, theme: Any = "auto") -> Any:
+        """What the run did, as a ``Picture`` of its graph; see ``Graph.draw``. Raises ``UsageError``."""
+        if self.sketch is None:
+            raise UsageError(
+                f"The run of thread {self.thread_id!r} does not know its graph.", remedy="graph.draw(run=run)"
+            )
+        return self.sketch.picture(run=self, depth=depth, theme=theme)
 
     @property
     def calls(self) -> int:

@@ -33,9 +33,10 @@ STATUS_CODES = {"done": 0, "failed": 1, "interrupted": 3, "cancelled": 4, "runni
 def execute(options: argparse.Namespace) -> int:
     """Run the subcommand that was parsed; returns the exit code."""
     if options.command == "graph" and options.action != "diff":
-        from vertebra.cli import looking
+        from vertebra.cli import drawing, looking
 
-        return {"check": looking.check, "prove": looking.prove, "bounds": looking.bounds}[options.action](options)
+        actions = {"check": looking.check, "prove": looking.prove, "bounds": looking.bounds}
+        return {**actions, "show": drawing.show, "draw": drawing.draw}[options.action](options)
     code: int = asyncio.run(_ASYNC[options.command](options))
     return code
 

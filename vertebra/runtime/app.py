@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,9 @@ from vertebra.runtime.versions import brought_up
 from vertebra.types import Run, ThreadTree, Verification
 
 if TYPE_CHECKING:
+    from vertebra.graphs.pictures import Picture
+    from vertebra.graphs.pictures.palette import Theme
+    from vertebra.graphs.pictures.sketch import Sketch
     from vertebra.memory import Memory
     from vertebra.nodes.kinds import NodeSpec
 
@@ -307,6 +311,14 @@ class App(LangGraphFace, SyncFace):
         """How a thread stands, without driving it. Raises ``ThreadNotFound``."""
         return await run_of(self, await self.services.store.runs.require(thread_id))
 
+    async def draw(self, thread_id: str, *, depth: int = 1, theme: Theme = "auto") -> Picture:
+        """The graph with what the present run of a thread did, as a ``Picture``; see ``Graph.draw``.
+
+        Raises ``ThreadNotFound``, ``UsageError``.
+        """
+        run = await self.status(thread_id)
+        return self.sketch.picture(run=run, depth=depth, theme=theme)
+
     async def delete(self, thread_id: str) -> None:
         """Forget a thread: its state, journal and run record.
 
@@ -331,6 +343,15 @@ class App(LangGraphFace, SyncFace):
         self.control.request_drain(reason)
         while self.active:
             await self.services.clock.sleep(0.02)
+
+    @cached_property
+    def sketch(self) -> Sketch:
+        """The graph as it is drawn."""
+        from vertebra.graphs.pictures.sketch import sketch_of, sketch_of_builder
+
+        if self.definition is None:
+            return sketch_of_builder(f"{self.name} {self.version}", self.graph.builder)
+        return sketch_of(self.definition)
 
     def require_open(self) -> None:
         """Raise ``AppDraining`` once ``drain`` was called."""

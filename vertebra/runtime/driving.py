@@ -255,7 +255,7 @@ class Drive:
         else:
             found = next(((node, step) for raised, node, step in self.scope.failures if raised is error), None)
             node, step = found or ("?", None)
-            typed = as_node_error(error, node) if not isinstance(error, VertebraError) else error
+            typed = as_node_error(error, str(node)) if not isinstance(error, VertebraError) else error
             typed.__cause__ = error if typed is not error else error.__cause__
             if found is not None:
                 typed = typed.located(node=node, step=step)
