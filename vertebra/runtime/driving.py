@@ -56,7 +56,7 @@ class Drive:
             record.branch,
             principal if principal is not None else record.principal,
             listener,
-            journal=app.services.store.journal.under(lease),
+            journal=app.services.store.journal.under(lease, max_bytes=app.services.max_journal_bytes),
             seed=record.seed,
         )
 
