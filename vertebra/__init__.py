@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from vertebra.memory import open_memory
     from vertebra.nodes import Context, Question, Retry, effect, human, llm, transition
     from vertebra.runtime import App, http_client
-    from vertebra.types import Difference, Edge, Finding, Interrupt, Run, Standing, ThreadTree, Usage, Verification
+    from vertebra.types import (
+        Difference,
+        Edge,
+        Finding,
+        Interrupt,
+        Pruned,
+        Run,
+        Standing,
+        ThreadTree,
+        Usage,
+        Verification,
+    )
 
 __version__ = "0.1.0"
 
@@ -35,6 +46,7 @@ _HOMES = {
     "Interrupt": "vertebra.types",
     "Picture": "vertebra.graphs.pictures",
     "Proof": "vertebra.graphs.proofs",
+    "Pruned": "vertebra.types",
     "Question": "vertebra.nodes",
     "Retry": "vertebra.nodes",
     "Run": "vertebra.types",
@@ -66,6 +78,7 @@ __all__ = [
     "Interrupt",
     "Picture",
     "Proof",
+    "Pruned",
     "Question",
     "Retry",
     "Run",

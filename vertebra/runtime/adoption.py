@@ -82,6 +82,7 @@ class AdoptedGraph:
         lease_ttl_s: float = LEASE_TTL_S,
         max_recoveries: int = MAX_RECOVERIES,
         max_answer_bytes: int = 64_000_000,
+        max_journal_bytes: int | None = None,
         clock: Any = None,
         sender: Any = None,
         store: Any = None,
@@ -102,6 +103,7 @@ class AdoptedGraph:
             lease_ttl_s=lease_ttl_s,
             max_recoveries=max_recoveries,
             max_answer_bytes=max_answer_bytes,
+            max_journal_bytes=max_journal_bytes,
             clock=clock,
             sender=sender,
         )

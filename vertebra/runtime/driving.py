@@ -55,7 +55,7 @@ class Drive:
             record.branch,
             principal if principal is not None else record.principal,
             listener,
-            journal=app.services.store.journal.under(lease),
+            journal=app.services.store.journal.under(lease, max_bytes=app.services.max_journal_bytes),
             seed=record.seed,
         )
 
@@ -241,7 +241,7 @@ class Drive:
         if type(error).__name__ == "InvalidUpdateError":
             typed: VertebraError = ParallelWrites(f"Two branches wrote one field at once: {error}")
         else:
-            found = next((at for raised, *at in self.scope.failures if raised is error), None)
+            found = next(((node, step) for raised, node, step in self.scope.failures if raised is error), None)
             node, step = found or ("?", None)
             typed = as_node_error(error, str(node)) if not isinstance(error, VertebraError) else error
             typed.__cause__ = error if typed is not error else error.__cause__

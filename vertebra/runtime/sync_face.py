@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from vertebra.runtime import events, portal
-from vertebra.types import Run, ThreadTree, Verification
+from vertebra.types import Pruned, Run, ThreadTree, Verification
 
 if TYPE_CHECKING:
     from vertebra.graphs.pictures import Picture
@@ -75,6 +75,11 @@ class SyncFace:
     def delete_sync(self, thread_id: str) -> None:
         """``delete`` for sync code."""
         _call(self, "delete", thread_id)
+
+    def prune_sync(self, **options: Any) -> Pruned:
+        """``prune`` for sync code."""
+        pruned: Pruned = _call(self, "prune", **options)
+        return pruned
 
     def drain_sync(self, reason: str = "shutdown") -> None:
         """``drain`` for sync code."""
