@@ -32,6 +32,7 @@ from vertebra.runtime.scope import Listener
 from vertebra.runtime.services import LEASE_TTL_S, MAX_RECOVERIES, AppServices
 from vertebra.runtime.session import Heart, patiently
 from vertebra.runtime.steering import sample_afresh, skip_node
+from vertebra.runtime.steps import Steps, steps_of
 from vertebra.runtime.sync_face import SyncFace
 from vertebra.runtime.trees import tree_of
 from vertebra.runtime.verifying import verify_recorded
@@ -276,6 +277,13 @@ class App(LangGraphFace, SyncFace):
     async def tree(self, thread_id: str) -> ThreadTree:
         """The edges of a thread, of what it was forked from and of all forks. Raises ``ThreadNotFound``."""
         return await tree_of(self.services.store, thread_id)
+
+    async def steps(self, thread_id: str) -> Steps:
+        """The durable edges of a thread, oldest first, each with what it changed in the state.
+
+        A sequence of ``Step``; in a notebook each can be opened. Raises ``ThreadNotFound``.
+        """
+        return await steps_of(self, thread_id)
 
     async def verify(self, thread: str | Mapping[str, Any]) -> Verification:
         """Replay a recorded thread, or what ``export`` has written, against today's code.
