@@ -105,6 +105,14 @@ except VertebraError as error:
     print(error)
 
 # %% [markdown]
+# ## What has happened?
+#
+# Step by step, with what each one changed in the state.
+
+# %%
+await app.steps("letter-1")
+
+# %% [markdown]
 # ## Time travel
 #
 # Every edge is a place to go back to. A *fork* is a thread of its own that goes on from one; its parent stays as it is.

@@ -69,6 +69,9 @@ print(graph.prove(validate, before=pay))
 proof = graph.prove(approve, before=pay)
 print(proof)
 
+# %%
+proof.draw()
+
 # %% [markdown]
 # Five forms of claim:
 

@@ -48,10 +48,8 @@ run = await app.run({"question": "Where is my parcel?"}, thread_id="parcel-1")
 # %% [markdown]
 # ## One run
 #
-# Laid over the graph, and as figures. `calls` are those that were paid; `replayed` ones came from the journal.
-
-# %%
-run
+# While it went on, its picture lived above. As figures: `calls` are those that were paid; `replayed` ones came from the
+# journal.
 
 # %%
 from IPython.display import Markdown
@@ -85,9 +83,12 @@ for call in await app.services.store.journal.calls("parcel-1"):
 # %%
 from collections import Counter
 
+from IPython.utils.capture import capture_output
+
 from vertebra import Usage
 
-runs = [await app.run({"question": f"Where is parcel {number}?"}, thread_id=f"parcel-{number}") for number in range(2, 12)]
+with capture_output():  # ten pictures would be too many
+    runs = [await app.run({"question": f"Where is parcel {n}?"}, thread_id=f"parcel-{n}") for n in range(2, 12)]
 by_stage: dict[str, Usage] = {}
 for one in runs:
     for node, used in one.usage.items():
