@@ -237,8 +237,12 @@ class Drive:
         if type(error).__name__ == "InvalidUpdateError":
             typed: VertebraError = ParallelWrites(f"Two branches wrote one field at once: {error}")
         else:
-            typed = as_node_error(error, "?") if not isinstance(error, VertebraError) else error
+            found = next((at for raised, *at in self.scope.failures if raised is error), None)
+            node, step = found or ("?", None)
+            typed = as_node_error(error, node) if not isinstance(error, VertebraError) else error
             typed.__cause__ = error if typed is not error else error.__cause__
+            if found is not None:
+                typed = typed.located(node=node, step=step)
         return typed.located(graph=self.app.name, thread=self.record.thread)
 
     async def _finish(self, status: RunStatus, error: VertebraError | None) -> None:
