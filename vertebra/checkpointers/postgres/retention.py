@@ -151,3 +151,4 @@ def _sweep_pieces(connection: Any, serde: MarkingSerializer, thread: str) -> Non
     refs = [serde.load_mark(row["blob"]).ref for row in marks]
     dead = {row["number"] for row in rows} - set(decoder.reachable(refs))
     connection.execute(f"{_DELETE_PIECES} AND p.number = ANY(%s)", (thread, list(dead)))
+    connection.execute("UPDATE vertebra_state_threads SET generation = generation + 1 WHERE thread = %s", (thread,))
