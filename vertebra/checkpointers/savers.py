@@ -30,6 +30,8 @@ def open_saver(url: StoreUrl, serde: SerializerProtocol) -> tuple[BaseCheckpoint
         sqlite = SqliteCheckpointer(url, serde=serde, fenced=url.backend == "sqlite")
         return sqlite, sqlite.close
     try:
+        import langgraph.checkpoint.postgres  # noqa: F401
+
         from vertebra.checkpointers.postgres import PostgresCheckpointer
     except ImportError as error:
         raise MissingExtra(
