@@ -19,7 +19,7 @@ from vertebra.databases.url import StoreUrl
 
 def open_state(url: StoreUrl, serde: SerializerProtocol, *, trust_identity: bool, fenced: bool) -> PostgresState:
     """Raises ``StoreUrlInvalid``, ``StoreUnavailable``, ``StoreTooNew``."""
-    pool = open_pool(url, row_factory=dict_row, prepare_threshold=0)
+    pool = open_pool(url, quietly=True, row_factory=dict_row, prepare_threshold=0)
     try:
         with driver_errors(url):
             _make_tables(pool)

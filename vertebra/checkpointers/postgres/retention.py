@@ -44,8 +44,11 @@ def delete(connection: Any, thread: str) -> None:
     connection.execute("DELETE FROM vertebra_state_threads WHERE thread = %s", (thread,))
 
 
-def prune(connection: Any, serde: MarkingSerializer, thread: str, keep: int) -> None:
-    """All but the last ``keep`` checkpoints of each namespace, and those that their delta channels start from."""
+def prune(connection: Any, serde: MarkingSerializer, thread: str, keep: int, *, dry_run: bool = False) -> int:
+    """All but the last ``keep`` checkpoints of each namespace, and those that their delta channels start from.
+
+    0: everything of the thread. Returns how many go. ``dry_run``: they stay.
+    """
     ids: dict[str, list[str]] = {}
     for row in connection.execute(
         "SELECT checkpoint_ns, checkpoint_id FROM checkpoints WHERE thread_id = %s ORDER BY checkpoint_id DESC",
@@ -57,7 +60,12 @@ def prune(connection: Any, serde: MarkingSerializer, thread: str, keep: int) -> 
     for namespace, id in tuple(kept):
         kept |= _needed(saver, thread, namespace, id)
     places = [(namespace, id) for namespace, all_ids in ids.items() for id in all_ids]
-    drop(connection, serde, thread, [place for place in places if place not in kept])
+    dropped = [place for place in places if place not in kept]
+    if not dry_run and keep:
+        drop(connection, serde, thread, dropped)
+    elif not dry_run:
+        delete(connection, thread)
+    return len(dropped)
 
 
 def of_runs(connection: Any, run_ids: Sequence[str]) -> dict[str, list[Place]]:

@@ -17,6 +17,7 @@ from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from psycopg import DataError, OperationalError
+from psycopg.rows import tuple_row
 
 from vertebra.checkpointers.fencing import current_lease
 from vertebra.checkpointers.lease import Lease
@@ -28,6 +29,8 @@ from vertebra.checkpointers.postgres.held import HeldWrites, Writes
 from vertebra.checkpointers.postgres.marking import MarkingSerializer, Stored
 from vertebra.checkpointers.postgres.memos import Memos
 from vertebra.checkpointers.postgres.writing import Stale, changing, look, written
+from vertebra.checkpointers.together import Together
+from vertebra.databases.database import PostgresTx
 from vertebra.databases.failures import closed, driver_errors
 from vertebra.databases.url import StoreUrl
 from vertebra.errors import StoreCorrupt, StoreUnavailable
@@ -275,6 +278,14 @@ class PostgresState:
         for thread in threads:
             with self._changing([thread]) as connection:
                 retention.prune(connection, self.serde, thread, keep)
+
+    def together(self, thread: str, work: Together[T]) -> T:
+        """Call ``work`` in a transaction over state and, in the same database, run records."""
+        with self._changing([thread]) as connection:
+            return work(
+                PostgresTx(connection.cursor(row_factory=tuple_row)),
+                lambda keep, dry_run: retention.prune(connection, self.serde, thread, keep, dry_run=dry_run),
+            )
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         self.flush()
