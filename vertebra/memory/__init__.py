@@ -1,9 +1,14 @@
-"""What was said, apart from state: conversations that outlive threads, opened by one URL."""
+"""What was said and what is known, apart from state: it outlives threads, and is opened by one URL."""
 
 from vertebra.memory.carrying import Imported
 from vertebra.memory.conversation import Conversation
+from vertebra.memory.expiring import Expired
+from vertebra.memory.facts import Facts
+from vertebra.memory.holds import Hold
+from vertebra.memory.learning import Fact, Source
 from vertebra.memory.messages import ChatMessage
 from vertebra.memory.opening import Memory, open_memory
+from vertebra.memory.receipts import Receipt
 from vertebra.memory.records import Branch, ConversationRecord, Message, Provenance
 
 __all__ = [
@@ -11,9 +16,15 @@ __all__ = [
     "ChatMessage",
     "Conversation",
     "ConversationRecord",
+    "Expired",
+    "Fact",
+    "Facts",
+    "Hold",
     "Imported",
     "Memory",
     "Message",
     "Provenance",
+    "Receipt",
+    "Source",
     "open_memory",
 ]

@@ -54,7 +54,7 @@ class Drive:
             record.branch,
             principal if principal is not None else record.principal,
             listener,
-            journal=app.services.store.journal.under(lease),
+            journal=app.services.store.journal.under(lease, max_bytes=app.services.max_journal_bytes),
             seed=record.seed,
         )
 
@@ -237,8 +237,12 @@ class Drive:
         if type(error).__name__ == "InvalidUpdateError":
             typed: VertebraError = ParallelWrites(f"Two branches wrote one field at once: {error}")
         else:
-            typed = as_node_error(error, "?") if not isinstance(error, VertebraError) else error
+            found = next(((node, step) for raised, node, step in self.scope.failures if raised is error), None)
+            node, step = found or ("?", None)
+            typed = as_node_error(error, str(node)) if not isinstance(error, VertebraError) else error
             typed.__cause__ = error if typed is not error else error.__cause__
+            if found is not None:
+                typed = typed.located(node=node, step=step)
         return typed.located(graph=self.app.name, thread=self.record.thread)
 
     async def _finish(self, status: RunStatus, error: VertebraError | None) -> None:
