@@ -28,7 +28,7 @@ def kept(source: Path) -> Path:
 
 
 def executed(source: Path) -> Any:
-    """The notebook of a source, executed by a kernel of its own in an empty folder. Raises at the first failing cell."""
+    """The notebook of a source, executed by a kernel of its own in an empty folder. Raises where a cell does."""
     book = jupytext.read(source)
     for number, cell in enumerate(book.cells):
         cell["id"] = f"cell-{number}"

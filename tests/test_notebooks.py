@@ -1,4 +1,4 @@
-"""The notebooks are executed in a real kernel; what is kept of them is their sources, with small outputs and no errors."""
+"""The notebooks are executed in a real kernel; what is kept of them are their sources, with small outputs."""
 
 from __future__ import annotations
 
