@@ -22,6 +22,7 @@ from vertebra.cli.looking import proof_data
 from vertebra.cli.main import EXIT_CODES, exit_code, parser
 from vertebra.cli.memory import branch_data, conversation_data, message_data
 from vertebra.cli.printing import call_data, finding_data, run_data, thread_data
+from vertebra.cli.pruning import pruned_data
 from vertebra.cli.verifications import difference_data, verification_data
 from vertebra.errors import VertebraError
 from vertebra.graphs.proofs import Proof
@@ -38,7 +39,18 @@ from vertebra.memory import (
 )
 from vertebra.runtime import events
 from vertebra.testing.script import Rule
-from vertebra.types import CallKey, CallRecord, Difference, Edge, Finding, Run, ThreadRecord, ThreadTree, Verification
+from vertebra.types import (
+    CallKey,
+    CallRecord,
+    Difference,
+    Edge,
+    Finding,
+    Pruned,
+    Run,
+    ThreadRecord,
+    ThreadTree,
+    Verification,
+)
 
 ROOT = Path(__file__).parent.parent
 API = (ROOT / "docs" / "reference" / "api.md").read_text()
@@ -50,6 +62,7 @@ INTERNAL = {
         *("read_input", "require_open", "services", "shape", "spec_of", "unpack"),
     },
     "Graph": {"definition"},
+    "Memory": {"database"},
 }
 """What the rooms of the runtime call on each other; no user has a reason to."""
 
@@ -257,6 +270,7 @@ def test_the_keys_of_json_are_listed() -> None:
         "a conversation": conversation_data(ConversationRecord("c", None, None, (), 0, 0.0, 0.0)),
         "a branch": branch_data(Branch("main", None, 0, 0.0)),
         "a message": message_data(Message(1, "main", ChatMessage(role="user", content=""), 0.0)),
+        "a pruning": pruned_data(Pruned()),
         "an import": dataclasses.asdict(Imported(0, 0, 0)),
         "a fact": fact_data(Fact(1, "s", "p", 1, None, None, 0.0)),
         "a hold": hold_data(Hold("h", "s", "r", "b", 0.0)),

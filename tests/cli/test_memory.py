@@ -70,8 +70,14 @@ def test_exported_and_imported_it_is_the_same(filled: Shell) -> None:
     assert out == (filled.folder / "all.jsonl").read_text()
     one = filled("memory", "export", "visit-42", "--subject", "patient-7").stdout
     piped = filled("memory", "import", "-", "--tenant", "third", "--json", stdin=one)
-    expected = {"conversations": 1, "messages": 4, "unchanged": 0, "facts": 0, "holds": 0, "receipts": 0}
-    assert json.loads(piped.stdout) == expected
+    assert json.loads(piped.stdout) == {
+        "conversations": 1,
+        "messages": 4,
+        "unchanged": 0,
+        "facts": 0,
+        "holds": 0,
+        "receipts": 0,
+    }
     assert [line["type"] for line in filled.json("memory", "export", "visit-43")] == [
         "conversation",
         "branch",

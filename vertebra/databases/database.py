@@ -99,7 +99,7 @@ class SqliteDatabase:
                 raise closed(f"store {self._url}")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                result = work(_SqliteTx(self._connection))
+                result = work(SqliteTx(self._connection))
                 self._connection.commit()
             except BaseException:
                 self._connection.rollback()
@@ -151,6 +151,8 @@ def connect_sqlite(url: StoreUrl) -> sqlite3.Connection:
         )
         try:
             if url.backend == "sqlite":
+                # Of a file without tables alone: pages that are freed can be given back in small steps (``space``).
+                connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
                 _retry_while_locked(lambda: connection.execute("PRAGMA journal_mode=WAL"))
                 connection.execute(f"PRAGMA synchronous={'FULL' if url.durability == 'power' else 'NORMAL'}")
         except BaseException:
@@ -172,7 +174,9 @@ def _retry_while_locked(action: Callable[[], Any]) -> None:
             time.sleep(random.uniform(0.005, 0.05))
 
 
-class _SqliteTx:
+class SqliteTx:
+    """The open transaction of a connection."""
+
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
@@ -217,7 +221,7 @@ class PostgresDatabase:
             if self._pool.closed:
                 raise closed(f"store {self._url}")
             with self._pool.connection() as connection, connection.transaction():
-                return work(_PostgresTx(connection))
+                return work(PostgresTx(connection))
 
     async def wipe(self) -> None:
         """Nothing: see ``Database.wipe``."""
@@ -269,7 +273,9 @@ def open_pool(url: StoreUrl, **kwargs: Any) -> Any:
         return pool
 
 
-class _PostgresTx:
+class PostgresTx:
+    """The open transaction of a connection that gives rows as tuples, or of a cursor that does."""
+
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
