@@ -58,7 +58,8 @@ def get(tx: Tx, tenant: str, namespace: Namespace, key: str, *, refresh: bool) -
     """The item, if it is there and has not expired; ``refresh``: its time to live begins anew."""
     place, now = (tenant, encoded(namespace), key), tx.now()
     row = tx.one(
-        f"SELECT {COLUMNS} FROM vertebra_memory_items i WHERE i.tenant = ? AND i.namespace = ? AND i.key = ? AND {_LIVE}",
+        f"SELECT {COLUMNS} FROM vertebra_memory_items i "
+        f"WHERE i.tenant = ? AND i.namespace = ? AND i.key = ? AND {_LIVE}",
         *(*place, now),
     )
     if row is None:
@@ -154,7 +155,8 @@ def change(tx: Tx, tenant: str, changes: Sequence[Change]) -> None:
         )
         for path, vector in (one.vectors or {}).items():
             tx.execute(
-                "INSERT INTO vertebra_memory_item_vectors (tenant, namespace, key, path, vector) VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO vertebra_memory_item_vectors (tenant, namespace, key, path, vector) "
+                "VALUES (?, ?, ?, ?, ?)",
                 *(*place, path, vector),
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,7 +29,6 @@ from langgraph.store.base import (
 from vertebra.databases.database import Database, Tx
 from vertebra.errors import UsageError
 from vertebra.memory import items
-from vertebra.memory.facts import json_text
 from vertebra.memory.items import Change
 from vertebra.memory.matching import fits, matches, packed, similarities
 from vertebra.memory.place import text_of
@@ -102,7 +102,7 @@ class _Batch:
             elif not isinstance(op, GetOp | ListNamespacesOp):
                 raise UsageError(f"{type(op).__name__} is no operation of a store.", remedy="use LangGraph's own.")
         for place, put in self._puts.items():
-            self._values[place] = None if put.value is None else json_text("value", put.value)
+            self._values[place] = None if put.value is None else _json(put.value)
             for path, text in self._texts_of(put):
                 self.texts.append(text)
                 self._paths.append((*place, path))
@@ -146,9 +146,7 @@ def _read(tx: Tx, tenant: str, op: Op, queries: Mapping[str, list[float]]) -> Re
     return [SearchItem(**_shown(item), score=score) for item, score in ranked]
 
 
-def _search(
-    tx: Tx, tenant: str, op: SearchOp, query: list[float] | None
-) -> list[tuple[items.Item, float | None]]:
+def _search(tx: Tx, tenant: str, op: SearchOp, query: list[float] | None) -> list[tuple[items.Item, float | None]]:
     stop = op.offset + op.limit if query is None and min(op.offset, op.limit) >= 0 else None
     found: list[items.Item] = []
     if stop != 0:
@@ -180,6 +178,18 @@ def _namespaces(tx: Tx, tenant: str, op: ListNamespacesOp) -> list[tuple[str, ..
         if all(matches(namespace, condition.match_type, condition.path) for condition in conditions)
     }
     return sorted(found)[op.offset : op.offset + op.limit]
+
+
+def _json(value: Any) -> str:
+    """The value as JSON, its keys in their order. Raises ``UsageError``, without the value."""
+    try:
+        text = json.dumps(dict(value), ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(
+            f"This value is no JSON: {type(error).__name__}.", remedy="put a dict of plain data."
+        ) from None
+    return text
 
 
 def _shown(item: items.Item) -> dict[str, Any]:
