@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from vertebra.checkpointers.pieces.chunk_cache import ChunkCache
 from vertebra.checkpointers.pieces.chunks import Entry, Level, spread
 from vertebra.checkpointers.pieces.codec import Codec
 from vertebra.checkpointers.pieces.encoding import DICT, NO_DIGEST, digest_of
@@ -15,12 +17,25 @@ Fetch = Callable[[Sequence[int]], Iterable[tuple[int, bytes]]]
 
 
 class Decoder:
-    """Reads one thread's pieces. ``cache`` serves several states that share pieces."""
+    """Reads one thread's pieces. ``cache`` serves several states that share pieces.
 
-    def __init__(self, codec: Codec, fetch: Fetch, cache: dict[Entry, bytes] | None = None) -> None:
+    ``chunks``: what is remembered of full chunks, whose ``thread`` this is.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        fetch: Fetch,
+        cache: dict[Entry, bytes] | None = None,
+        *,
+        chunks: ChunkCache | None = None,
+        thread: int = 0,
+    ) -> None:
         self._codec = codec
         self._fetch = fetch
         self._cache = cache
+        self._seen = None if chunks is None else partial(chunks.get, thread)
+        self._keep = None if chunks is None else partial(chunks.put, thread)
 
     def record(self, stored: bytes) -> Any:
         """What ``Encoder.packed`` was given."""
@@ -57,37 +72,57 @@ class Decoder:
         return above, [records[number] for number in numbers]
 
     def _items(self, digits: Sequence[Level]) -> list[Any]:
-        _, chunks = self._leaves(digits)
+        above = spread(digits[1:], self._chunks)
+        numbers: list[Any] = list(above[0]) if above else []
+        known = {} if self._seen is None else {n: values for n in numbers if (values := self._seen(n)) is not None}
+        new = [number for number in numbers if number not in known]
+        # A chunk's values are nearly always the piece before it, so that both are read at once.
+        plain = self.plain([*new, *digits[0]], also=[number - 1 for number in new])
+        chunks = dict(zip(new, self._codec.load_all([plain[number] for number in new]), strict=True))
         wanted: list[Entry] = []
-        for entries, _, joined in chunks:
+        for entries, _, joined in chunks.values():
             wanted += entries if joined is None else [joined]
-        plain = self.plain([*wanted, *digits[0]])
+        if missing := [entry for entry in wanted if entry not in plain]:
+            plain.update(self.plain(missing))
         items: list[Any] = []
-        for entries, _, joined in chunks:
-            if joined is None:
-                items += self._codec.load_all([plain[entry] for entry in entries])
-            else:
-                items += self._codec.load(plain[joined])
+        for number in numbers:
+            values = known[number] if number in known else self._values(number, chunks[number], plain)
+            items += self._codec.load(values) if isinstance(values, bytes) else values
         return items + self._codec.load_all([plain[entry] for entry in digits[0]])
 
-    def plain(self, entries: Iterable[Entry]) -> dict[Entry, bytes]:
-        """The typed bytes of each entry. Raises ``StoreCorrupt`` when a piece is not there."""
+    def _values(self, number: int, chunk: Any, plain: Mapping[Entry, bytes]) -> list[Any]:
+        entries, _, joined = chunk
+        if joined is None:
+            return self._codec.load_all([plain[entry] for entry in entries])
+        values: list[Any] = self._codec.load(plain[joined])
+        if self._keep is not None:
+            self._keep(number, values, plain[joined])
+        return values
+
+    def plain(self, entries: Iterable[Entry], also: Iterable[int] = ()) -> dict[Entry, bytes]:
+        """The typed bytes of each entry. Raises ``StoreCorrupt`` when a piece is not there.
+
+        ``also``: pieces that may be wanted next; those that are there come along.
+        """
         found: dict[Entry, bytes] = {}
         wanted: list[int] = []
+        cache = self._cache
         for entry in entries:
             if isinstance(entry, bytes):
                 found[entry] = entry
-            elif self._cache is not None and entry in self._cache:
-                found[entry] = self._cache[entry]
+            elif cache is not None and entry in cache:
+                found[entry] = cache[entry]
             else:
                 wanted.append(entry)
         if wanted:
-            fetched: dict[Entry, bytes] = {n: self._codec.unseal(data) for n, data in self._fetch(wanted)}
+            asked = [*wanted, *(entry for entry in also if cache is None or entry not in cache)]
+            unseal = self._codec.unseal
+            fetched: dict[Entry, bytes] = {number: unseal(data) for number, data in self._fetch(asked)}
             if missing := set(wanted) - fetched.keys():
                 raise StoreCorrupt(f"The state refers to pieces that are not in the database: {sorted(missing)[:5]}.")
             found.update(fetched)
-            if self._cache is not None:
-                self._cache.update(fetched)
+            if cache is not None:
+                cache.update(fetched)
         return found
 
     def reachable(self, refs: Iterable[Any]) -> Iterator[int]:
