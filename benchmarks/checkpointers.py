@@ -122,6 +122,41 @@ async def measure(opened: Opened, best: dict[str, float], kind: str, size_kb: in
                 await app.ainvoke({"until": steps + 1}, place("t"), durability="sync")
 
 
+async def latest(kind: str, steps: int, best: dict[str, float]) -> None:
+    """The latest state of a thread that grew by 1 KB a step, in turns: read by a process for the first time, and again."""
+    from vertebra.testing.conformance_checks import put
+
+    text = [f"{n:08}".ljust(1024, "x") for n in range(steps)]
+    items = text if kind == "strings" else [HumanMessage(item, id=f"m{n}") for n, item in enumerate(text)]
+    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as name:
+        for opened, lengths in ((our_sqlite, range(1, steps + 1)), (langgraph_sqlite, (steps,))):
+            async with opened(Path(name)) as saver:
+                config = None
+                for length in lengths:
+                    config = await put(saver, "t", {kind: items[:length]}, after=config)
+        for _ in range(20):
+            for opened, whose in ((our_sqlite, "ours"), (langgraph_sqlite, "theirs")):
+                async with opened(Path(name)) as saver:
+                    await saver.aget_tuple(place("other"))  # connections and pages, not imports
+                    for which in ("first", "again", "again", "again"):
+                        with timed(best, f"{whose} {which}"):
+                            assert await saver.aget_tuple(place("t")) is not None
+
+
+async def latest_states(steps: list[int]) -> None:
+    print(
+        "The latest state on SQLite, items of 1 KB: ours beside LangGraph's AsyncSqliteSaver (ratio = ours / theirs)\n"
+    )
+    table = Table(("items", "first read of a process, us", "ratio", "again, us", "ratio"))
+    for count in steps:
+        for kind in ("strings", "messages"):
+            best: dict[str, float] = {}
+            await latest(kind, count, best)
+            first, again = best["ours first"], best["ours again"]
+            ratios = ratio(first, best["theirs first"]), ratio(again, best["theirs again"])
+            table.row(f"{count} {kind}", f"{first:.0f}", ratios[0], f"{again:.0f}", ratios[1])
+
+
 async def fifty(opened: Opened, best: dict[str, float]) -> None:
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as name:
         async with opened(Path(name)) as saver:
@@ -248,11 +283,15 @@ async def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--long", type=int, default=10_000, help="steps of the long thread")
     parser.add_argument("--quick", action="store_true", help="one round of 0 and 1 KB, 100 and 200 steps")
+    parser.add_argument("--latest", action="store_true", help="only the latest state, read first and read again")
     parser.add_argument("--postgres", action="store_true", help="Postgres, too")
     parser.add_argument("--full", action="store_true", help="0, 1 and 20 KB, 200, 400 and 1,000 steps: 20 GB written")
     options = parser.parse_args()
     if options.full:
         options.steps, options.sizes = [200, 400, 1000], [0, 1, 20]
+    if options.latest:
+        await latest_states(options.steps)
+        return
     if options.quick:
         options.steps, options.sizes, options.rounds, options.long = [100, 200], [0, 1], 1, 1000
     print("SQLite, synced: ours beside LangGraph's AsyncSqliteSaver (ratio = ours / theirs)\n")

@@ -340,6 +340,9 @@ class Run:
             )
         return self.sketch.picture(run=self, depth=depth, theme=theme)
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        return ({"text/plain": repr(self)}, {}) if self.sketch is None else self.sketch.run_bundle(self)
+
     @property
     def calls(self) -> int:
         return sum(usage.calls for usage in self.usage.values())

@@ -11,6 +11,7 @@ from vertebra.types import Pruned, Run, ThreadTree, Verification
 
 if TYPE_CHECKING:
     from vertebra.graphs.pictures import Picture
+    from vertebra.runtime.steps import Steps
 
 
 class SyncFace:
@@ -40,6 +41,11 @@ class SyncFace:
         """``tree`` for sync code."""
         tree: ThreadTree = _call(self, "tree", thread_id)
         return tree
+
+    def steps_sync(self, thread_id: str) -> Steps:
+        """``steps`` for sync code."""
+        steps: Steps = _call(self, "steps", thread_id)
+        return steps
 
     def verify_sync(self, thread: str | Mapping[str, Any]) -> Verification:
         """``verify`` for sync code."""

@@ -78,6 +78,12 @@ class Sketch:
 
         return draw_sketch(self, run=run, depth=depth, theme=theme)
 
+    def run_bundle(self, run: Any) -> Any:
+        """How a notebook shows a run of this graph."""
+        from vertebra.graphs.pictures.notebook import run_bundle
+
+        return run_bundle(run)
+
 
 def sketch_of(definition: Definition) -> Sketch:
     """The sketch of a graph, and within it those of its subgraphs, however deep."""
