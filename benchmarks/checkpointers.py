@@ -123,7 +123,7 @@ async def measure(opened: Opened, best: dict[str, float], kind: str, size_kb: in
 
 
 async def latest(kind: str, steps: int, best: dict[str, float]) -> None:
-    """The latest state of a thread that grew by 1 KB a step, in turns: read by a process for the first time, and again."""
+    """The latest state of a thread that grew by 1 KB a step, in turns: read first by a process, and again."""
     from vertebra.testing.conformance_checks import put
 
     text = [f"{n:08}".ljust(1024, "x") for n in range(steps)]
