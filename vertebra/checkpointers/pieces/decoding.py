@@ -74,7 +74,7 @@ class Decoder:
     def _items(self, digits: Sequence[Level]) -> list[Any]:
         above = spread(digits[1:], self._chunks)
         numbers: list[Any] = list(above[0]) if above else []
-        known = {} if self._seen is None else {n: values for n in numbers if (values := self._seen(n)) is not None}
+        known = {} if self._seen is None else {n: seen for n in numbers if (seen := self._seen(n)) is not None}
         new = [number for number in numbers if number not in known]
         # A chunk's values are nearly always the piece before it, so that both are read at once.
         plain = self.plain([*new, *digits[0]], also=[number - 1 for number in new])
@@ -86,8 +86,11 @@ class Decoder:
             plain.update(self.plain(missing))
         items: list[Any] = []
         for number in numbers:
-            values = known[number] if number in known else self._values(number, chunks[number], plain)
-            items += self._codec.load(values) if isinstance(values, bytes) else values
+            seen = known.get(number)
+            if seen is None:
+                items += self._values(number, chunks[number], plain)
+            else:
+                items += self._codec.load(seen) if isinstance(seen, bytes) else seen
         return items + self._codec.load_all([plain[entry] for entry in digits[0]])
 
     def _values(self, number: int, chunk: Any, plain: Mapping[Entry, bytes]) -> list[Any]:
