@@ -44,7 +44,15 @@ class Decoder:
 
     def values(self, refs: Mapping[str, Any]) -> dict[str, Any]:
         """The values of channels."""
+        self.warm(refs.values())
         return {name: self.value(ref) for name, ref in refs.items()}
+
+    def warm(self, refs: Iterable[Any]) -> None:
+        """Fetch at once, for the cache, whatever the references name themselves, but for chunks that are remembered."""
+        if self._cache is not None:
+            digits = [digit for ref in refs for digit in (ref[1] if isinstance(ref, list) else [[ref]])]
+            named = (entry for digit in digits for entry in digit if isinstance(entry, int))
+            self.plain(number for number in named if self._seen is None or self._seen(number) is None)
 
     def value(self, ref: Any) -> Any:
         """One value, made anew."""
@@ -65,7 +73,7 @@ class Decoder:
         return [entries, *above], [None if digest == NO_DIGEST else digest for digest in digests + tail]
 
     def _leaves(self, digits: Sequence[Level]) -> tuple[list[Level], list[Any]]:
-        """The levels of chunks, and the chunks of items: entries, digests, and the piece that has all their values."""
+        """The levels of chunks, and the chunks of items: entries, digests, and all their values if these are joined."""
         above = spread(digits[1:], self._chunks)
         numbers = above[0] if above else []
         records = self._chunks(numbers) if numbers else {}
@@ -76,14 +84,9 @@ class Decoder:
         numbers: list[Any] = list(above[0]) if above else []
         known = {} if self._seen is None else {n: seen for n in numbers if (seen := self._seen(n)) is not None}
         new = [number for number in numbers if number not in known]
-        # A chunk's values are nearly always the piece before it, so that both are read at once.
-        plain = self.plain([*new, *digits[0]], also=[number - 1 for number in new])
-        chunks = dict(zip(new, self._codec.load_all([plain[number] for number in new]), strict=True))
-        wanted: list[Entry] = []
-        for entries, _, joined in chunks.values():
-            wanted += entries if joined is None else [joined]
-        if missing := [entry for entry in wanted if entry not in plain]:
-            plain.update(self.plain(missing))
+        chunks = self._chunks(new) if new else {}
+        apart = (entry for chunk in chunks.values() if chunk[2] is None for entry in chunk[0])
+        plain = self.plain([*apart, *digits[0]])
         items: list[Any] = []
         for number in numbers:
             seen = known.get(number)
@@ -97,35 +100,29 @@ class Decoder:
         entries, _, joined = chunk
         if joined is None:
             return self._codec.load_all([plain[entry] for entry in entries])
-        values: list[Any] = self._codec.load(plain[joined])
+        values: list[Any] = self._codec.load(joined)
         if self._keep is not None:
-            self._keep(number, values, plain[joined])
+            self._keep(number, values, joined)
         return values
 
-    def plain(self, entries: Iterable[Entry], also: Iterable[int] = ()) -> dict[Entry, bytes]:
-        """The typed bytes of each entry. Raises ``StoreCorrupt`` when a piece is not there.
-
-        ``also``: pieces that may be wanted next; those that are there come along.
-        """
+    def plain(self, entries: Iterable[Entry]) -> dict[Entry, bytes]:
+        """The typed bytes of each entry. Raises ``StoreCorrupt`` when a piece is not there."""
         found: dict[Entry, bytes] = {}
         wanted: list[int] = []
-        cache = self._cache
         for entry in entries:
             if isinstance(entry, bytes):
                 found[entry] = entry
-            elif cache is not None and entry in cache:
-                found[entry] = cache[entry]
+            elif self._cache is not None and entry in self._cache:
+                found[entry] = self._cache[entry]
             else:
                 wanted.append(entry)
         if wanted:
-            asked = [*wanted, *(entry for entry in also if cache is None or entry not in cache)]
-            unseal = self._codec.unseal
-            fetched: dict[Entry, bytes] = {number: unseal(data) for number, data in self._fetch(asked)}
+            fetched: dict[Entry, bytes] = {n: self._codec.unseal(data) for n, data in self._fetch(wanted)}
             if missing := set(wanted) - fetched.keys():
                 raise StoreCorrupt(f"The state refers to pieces that are not in the database: {sorted(missing)[:5]}.")
             found.update(fetched)
-            if cache is not None:
-                cache.update(fetched)
+            if self._cache is not None:
+                self._cache.update(fetched)
         return found
 
     def reachable(self, refs: Iterable[Any]) -> Iterator[int]:
@@ -137,7 +134,6 @@ class Decoder:
                 above, chunks = self._leaves(ref[1])
                 for level in (*above, *ref[1], *(chunk[0] for chunk in chunks)):
                     yield from (entry for entry in level if isinstance(entry, int))
-                yield from (joined for _, _, joined in chunks if joined is not None)
 
     def _chunks(self, numbers: Sequence[Entry]) -> dict[Entry, Any]:
         return {number: self._codec.load(plain) for number, plain in self.plain(numbers).items()}
