@@ -139,9 +139,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
 )
 
+VERSIONS = "vertebra_schema"
+"""Where their version is noted: a database has the tables if it has this one."""
+
 THREAD_TABLES = ("calls", "epochs", "values", "visits", "answers", "timers", "interventions", "threads")
 
 
 def migrate(database: Database) -> int:
     """Bring the tables to this release's version: see ``databases.migrating``."""
-    return migrating.migrate(database, MIGRATIONS, table="vertebra_schema")
+    return migrating.migrate(database, MIGRATIONS, table=VERSIONS)
