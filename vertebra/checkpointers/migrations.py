@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from vertebra.databases import migrating
 from vertebra.databases.database import Database
+from vertebra.databases.vault import key_table
+
+KEYS = "vertebra_keys"
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -137,6 +140,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE vertebra_calls ADD COLUMN origin TEXT",
         "CREATE INDEX vertebra_threads_by_parent ON vertebra_threads (parent)",
     ),
+    (key_table(KEYS),),
 )
 
 THREAD_TABLES = ("calls", "epochs", "values", "visits", "answers", "timers", "interventions", "threads")

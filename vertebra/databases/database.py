@@ -8,6 +8,7 @@ an event loop, so one open store serves any loop and any thread.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import random
 import sqlite3
@@ -18,6 +19,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
 from vertebra.databases.failures import closed, driver_errors, require_postgres
+from vertebra.databases.sealing import NO_SEALS, Seals
 from vertebra.databases.url import StoreUrl
 from vertebra.errors import StoreUrlInvalid
 
@@ -31,7 +33,12 @@ IDLE_TRANSACTION_S = 10.0
 
 
 class Tx(Protocol):
-    """One open transaction. Statements take ``?`` for each argument on every backend."""
+    """One open transaction. Statements take ``?`` for each argument on every backend.
+
+    ``seals``: what content passes on its way into a row and out of it.
+    """
+
+    seals: Seals
 
     def execute(self, sql: str, *args: Any) -> int:
         """Run a statement; the number of rows it touched."""
@@ -51,9 +58,10 @@ class Tx(Protocol):
 
 
 class Database(Protocol):
-    """Transactions, from async or sync code."""
+    """Transactions, from async or sync code. ``seals`` is what they are given: none, until a store is encrypted."""
 
     backend: str
+    seals: Seals
 
     async def run(self, work: Callable[[Tx], T]) -> T: ...
 
@@ -76,6 +84,7 @@ class SqliteDatabase:
         self._lock = threading.RLock()
         self._executor = None if url.backend == "memory" else ThreadPoolExecutor(1, "vertebra-sqlite")
         self._closed = False
+        self.seals: Seals = NO_SEALS
         self._connection = connect_sqlite(url)
 
     async def run(self, work: Callable[[Tx], T]) -> T:
@@ -89,7 +98,7 @@ class SqliteDatabase:
                 raise closed(f"store {self._url}")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                result = work(_SqliteTx(self._connection))
+                result = work(_SqliteTx(self._connection, self.seals))
                 self._connection.commit()
             except BaseException:
                 self._connection.rollback()
@@ -145,8 +154,9 @@ def _retry_while_locked(action: Callable[[], Any]) -> None:
 
 
 class _SqliteTx:
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, seals: Seals) -> None:
         self._connection = connection
+        self.seals = seals
 
     def execute(self, sql: str, *args: Any) -> int:
         return self._connection.execute(sql, args).rowcount
@@ -179,6 +189,7 @@ class PostgresDatabase:
     def __init__(self, url: StoreUrl) -> None:
         self._url = url
         self._executor = ThreadPoolExecutor(POOL_SIZE, "vertebra-postgres")
+        self.seals: Seals = NO_SEALS
         self._pool = open_pool(url)
 
     async def run(self, work: Callable[[Tx], T]) -> T:
@@ -189,7 +200,7 @@ class PostgresDatabase:
             if self._pool.closed:
                 raise closed(f"store {self._url}")
             with self._pool.connection() as connection, connection.transaction():
-                return work(_PostgresTx(connection))
+                return work(_PostgresTx(connection, self.seals))
 
     def close(self) -> None:
         self._executor.shutdown(wait=True)
@@ -236,8 +247,9 @@ def open_pool(url: StoreUrl, **kwargs: Any) -> Any:
 
 
 class _PostgresTx:
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, seals: Seals) -> None:
         self._connection = connection
+        self.seals = seals
 
     def execute(self, sql: str, *args: Any) -> int:
         return int(self._connection.execute(sql.replace("?", "%s"), args).rowcount)
@@ -265,3 +277,15 @@ class _PostgresTx:
 def open_database(url: StoreUrl) -> Database:
     """Open what the URL names; raises ``StoreUnavailable``, ``StoreCorrupt`` or ``MissingExtra``."""
     return PostgresDatabase(url) if url.backend == "postgresql" else SqliteDatabase(url)
+
+
+def read_apart(url: StoreUrl, work: Callable[[Tx], T]) -> T:
+    """Read on a connection of its own, outside of whatever transaction is open; of no use for ``memory://``."""
+    with driver_errors(url):
+        if url.backend == "sqlite":
+            with contextlib.closing(connect_sqlite(url)) as connection:
+                return work(_SqliteTx(connection, NO_SEALS))
+        import psycopg
+
+        with psycopg.connect(url.dsn, autocommit=True, connect_timeout=int(CONNECT_TIMEOUT_S)) as connection:
+            return work(_PostgresTx(connection, NO_SEALS))
