@@ -20,8 +20,8 @@ from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.graph import END, START, StateGraph, add_messages
 from langgraph.types import Command, interrupt
 
+from tests.checkpointers.pieces.test_codec import Backwards
 from tests.checkpointers.sqlite.parts import Line, at, rows, stored_bytes, url_of, values_of
-from tests.checkpointers.sqlite.test_codec import Backwards
 from vertebra.checkpointers.savers import serializer
 from vertebra.checkpointers.sqlite import SqliteCheckpointer
 from vertebra.errors import StoreCorrupt, UsageError
