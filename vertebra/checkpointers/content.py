@@ -1,7 +1,8 @@
 """Which columns of the journal and the run records hold content, and what they are sealed to.
 
 Content is what users, models and people said, and what may quote it. Everything else stays readable, because queries
-need it: ids of threads, visits and runs, names of graphs, nodes and models, statuses, times, counts, leases, principals.
+need it: ids of threads, visits and runs, names of graphs, nodes and models, statuses, times, counts, leases,
+principals.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ CONTENT: Mapping[str, Content] = {
         ("thread", "visit", "request_hash", "epoch", "ordinal"),
         ("request", "answer_headers", "answer_body", "attempts"),
     ),
-    "epochs": Content(("thread", "visit", "epoch"), ("kept", "reason")),
+    "epochs": Content(("thread", "visit", "epoch"), ("kept",)),
     "values": Content(("thread", "visit", "name"), ("value",)),
     "visits": Content(("thread", "visit"), ("error",)),
     "answers": Content(("thread", "interrupt_id"), ("answer",)),

@@ -207,7 +207,7 @@ def _advance(tx: Tx, thread: str, visit: str, kept: Kept, reason: str) -> int:
     text = seal(tx.seals, "epochs", "kept", key, json.dumps(sorted(kept)) if kept else None)
     tx.execute(
         "INSERT INTO vertebra_epochs (thread, visit, epoch, kept, reason, at) VALUES (?, ?, ?, ?, ?, ?)",
-        *(*key, text, seal(tx.seals, "epochs", "reason", key, reason), tx.now()),
+        *(*key, text, reason, tx.now()),
     )
     return epoch
 

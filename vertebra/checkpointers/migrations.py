@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vertebra.databases import migrating
-from vertebra.databases.database import Database
+from vertebra.databases.database import Database, Tx
 from vertebra.databases.vault import key_table
 
 KEYS = "vertebra_keys"
@@ -143,9 +143,19 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (key_table(KEYS),),
 )
 
+_WITH_CONTENT = ("vertebra_threads", "vertebra_state_checkpoints", "checkpoints")
+"""Of run records, of state, and of LangGraph's own savers."""
+
 THREAD_TABLES = ("calls", "epochs", "values", "visits", "answers", "timers", "interventions", "threads")
 
 
 def migrate(database: Database) -> int:
     """Bring the tables to this release's version: see ``databases.migrating``."""
     return migrating.migrate(database, MIGRATIONS, table="vertebra_schema")
+
+
+def is_empty(tx: Tx, backend: str) -> bool:
+    """Whether the database has no content of any thread."""
+    return not any(
+        migrating.has_table(tx, table, backend) and tx.one(f"SELECT 1 FROM {table} LIMIT 1") for table in _WITH_CONTENT
+    )

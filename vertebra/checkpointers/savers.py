@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from vertebra.databases.database import open_pool
+from vertebra.databases.sealing import NO_SEALS, Seals
 from vertebra.databases.url import StoreUrl
-from vertebra.errors import MissingExtra
+from vertebra.errors import MissingExtra, UsageError
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -24,14 +25,18 @@ def serializer(types: Iterable[type[Any]] = ()) -> SerializerProtocol:
     return JsonPlusSerializer(pickle_fallback=False, allowed_msgpack_modules=allowed or None)
 
 
-def open_saver(url: StoreUrl, serde: SerializerProtocol) -> tuple[BaseCheckpointSaver[Any], Callable[[], None]]:
+def open_saver(
+    url: StoreUrl, serde: SerializerProtocol, seals: Seals = NO_SEALS
+) -> tuple[BaseCheckpointSaver[Any], Callable[[], None]]:
     """The saver for a URL, its tables made, and the function that closes it."""
     if url.backend != "postgresql":
         from vertebra.checkpointers.sqlite import SqliteCheckpointer
 
         # In memory each connection has a database of its own: the run records are in another.
-        sqlite = SqliteCheckpointer(url, serde=serde, fenced=url.backend == "sqlite")
+        sqlite = SqliteCheckpointer(url, serde=serde, fenced=url.backend == "sqlite", seals=seals)
         return sqlite, sqlite.close
+    if seals.on:
+        raise UsageError("State in PostgreSQL is not encrypted yet.", remedy="use sqlite:///file.db.")
     try:
         import langgraph.checkpoint.postgres  # noqa: F401
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from vertebra.cli import printing
-from vertebra.cli.loading import load_graph, read_json, require_store
+from vertebra.cli.loading import encryption_key, load_graph, read_json, require_store
 from vertebra.cli.terminal import Terminal, clean
 from vertebra.types import Difference, Verification
 
@@ -26,7 +26,9 @@ async def verify(options: argparse.Namespace) -> int:
     if needs_store:
         require_store(options.store)
     store = options.store if needs_store else "memory://"
-    app: App = load_graph(options.graph).compile(checkpointer=store, default_model=options.model)
+    app: App = load_graph(options.graph).compile(
+        checkpointer=store, default_model=options.model, encryption=encryption_key() if needs_store else None
+    )
     terminal = Terminal.of(sys.stdout)
     found = []
     async with app:
@@ -56,7 +58,7 @@ async def _verifications(app: App, options: argparse.Namespace) -> AsyncIterator
 async def export(options: argparse.Namespace) -> int:
     """Print a recorded thread as JSON."""
     require_store(options.store)
-    async with load_graph(options.graph).compile(checkpointer=options.store) as app:
+    async with load_graph(options.graph).compile(checkpointer=options.store, encryption=encryption_key()) as app:
         print(json.dumps(await app.export(options.thread), indent=1, sort_keys=True))
     return 0
 

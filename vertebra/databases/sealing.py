@@ -175,8 +175,7 @@ def _bytes_of(place: Place) -> bytes:
 
 
 def _named(place: Place) -> str:
-    table, column, *key = place
-    return f"{column} of {table} at {' '.join(str(part) for part in key)}"
+    return " ".join(str(part) for part in place)
 
 
 NO_SEALS = NoSeals()

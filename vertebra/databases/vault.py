@@ -41,7 +41,7 @@ def require_plain(database: Database, table: str) -> None:
 
 
 def open_seals(
-    database: Database, url: StoreUrl, table: str, provider: KeyProvider, is_empty: Callable[[Tx], bool]
+    database: Database, url: StoreUrl, table: str, provider: KeyProvider, is_empty: Callable[[Tx, str], bool]
 ) -> KeySeals:
     """The seals of a store, which is encrypted from now on if it ``is_empty``.
 
@@ -52,7 +52,7 @@ def open_seals(
     def opened(tx: Tx) -> tuple[dict[str, bytes], str]:
         tx.lock(f"vertebra keys {table}")
         rows = _rows(tx, table)
-        if not rows and not is_empty(tx):
+        if not rows and not is_empty(tx, database.backend):
             raise StoreNotEncrypted("The database holds content that is not encrypted, and a key was given.")
         keys = wraps.opened(rows)
         current = [id for id, wrapped_by, _ in rows if wrapped_by == wraps.current and id != _DIGESTS]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vertebra.checkpointers.lease import new_holder
 from vertebra.checkpointers.opening import Store
 from vertebra.checkpointers.runs import Start
+from vertebra.databases.keys import Encryption
 from vertebra.errors import AppDraining, CrashLoop, ThreadCancelled, UsageError
 from vertebra.graphs.definition import Definition, Graph
 from vertebra.graphs.shape import fingerprint, shape
@@ -76,6 +77,7 @@ class App(LangGraphFace, SyncFace):
         *,
         checkpointer: str | Store | Any = "memory://",
         journal: str | None = None,
+        encryption: Encryption | None = None,
         models: Mapping[str, str] | None = None,
         default_model: str | None = None,
         lease_ttl_s: float = LEASE_TTL_S,
@@ -88,6 +90,7 @@ class App(LangGraphFace, SyncFace):
 
         ``checkpointer``: a URL (``memory://``, ``sqlite:///file``, ``postgresql://...``), an open
         store, or a LangGraph saver; with a saver, ``journal`` is the URL for journal and run records.
+        ``encryption``: the key, or keys, under which content is sealed in the database: see ``open_checkpointer``.
         ``models`` turns tasks of ``@llm`` into models, ``default_model`` serves the others.
         ``lease_ttl_s``: after this long without a heartbeat another process may take a thread over.
         ``max_recoveries``: how often a run may kill its process without progress until it is set aside.
@@ -96,6 +99,7 @@ class App(LangGraphFace, SyncFace):
         services, owns = open_services(
             checkpointer,
             journal,
+            encryption,
             state_types(definition),
             models=models,
             default_model=default_model,

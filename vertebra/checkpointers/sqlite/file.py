@@ -20,6 +20,7 @@ from vertebra.checkpointers.sqlite.putting import checkpoint_batch, learn, moved
 from vertebra.checkpointers.sqlite.reader import Reader
 from vertebra.checkpointers.sqlite.reading import Query, Row
 from vertebra.databases.failures import driver_errors
+from vertebra.databases.sealing import Seals
 from vertebra.databases.url import StoreUrl
 from vertebra.errors import UsageError
 
@@ -30,17 +31,21 @@ class StateFile:
     Threads of LangGraph's own saver in the same file are read as they are, and moved over before they are changed.
     """
 
-    def __init__(self, url: StoreUrl, serde: SerializerProtocol, *, trust_identity: bool, fenced: bool) -> None:
+    def __init__(
+        self, url: StoreUrl, serde: SerializerProtocol, *, trust_identity: bool, fenced: bool, seals: Seals
+    ) -> None:
         self.url = url
         self._trust_identity = trust_identity
+        self._seals = seals
         self.use(serde)
         self.writer = Writer(url, fenced=fenced)
         self._reader = Reader(self.writer)
-        self._has_legacy = self._reader.read(legacy.is_there)
+        # What LangGraph writes beside an encrypted store is not sealed, so that it may be anybody's.
+        self._has_legacy = not seals.on and self._reader.read(legacy.is_there)
 
     def use(self, serde: SerializerProtocol) -> None:
         """Dump and load with this serializer from now on."""
-        self._serde, self._codec = serde, Codec(serde)
+        self._serde, self._codec = serde, Codec(serde, self._seals)
 
     def close(self) -> None:
         self.writer.close()
@@ -188,7 +193,23 @@ class StateFile:
         self._adopt_all([source])
         if self.get({"configurable": {"thread_id": target}}) is not None:
             raise UsageError(f"There is a thread {target!r}.", remedy="copy to a thread that does not exist yet.")
-        self.writer.change(lambda connection: retention.copy(connection, source, target), [target])
+        self.writer.change(lambda connection: retention.copy(connection, self._codec, source, target), [target])
+
+    def seal(self, seals: Seals) -> None:
+        """Seal all that is there, in one transaction, and whatever is written from now on."""
+        if self._has_legacy:
+            self._adopt_all(self._reader.read(legacy.threads))
+        before, after = self._codec, Codec(self._serde, seals)
+
+        def work(connection: sqlite3.Connection) -> list[str]:
+            found = retention.threads(connection)
+            for number, thread in found:
+                retention.reseal(connection, number, before.of(thread), after.of(thread))
+            return [thread for _, thread in found]
+
+        for thread in self.writer.change(work, ()):
+            self.writer.forget_thread(thread)
+        self._seals, self._codec, self._has_legacy = seals, after, False
 
     def _adopt_all(self, threads: Sequence[str]) -> None:
         for thread in threads:

@@ -14,6 +14,7 @@ from vertebra.errors import StoreTooNew
 
 VERSION = 1
 PIECE_BITS = 36  # pieces of a thread: 6.9e10; threads of a file: 1.3e8
+PIECE_MASK = (1 << PIECE_BITS) - 1
 
 _TABLES = (
     "CREATE TABLE vertebra_state_version (version BIGINT NOT NULL)",
@@ -82,10 +83,9 @@ def key_of(thread: int, piece: int) -> int:
 
 def fetch(connection: sqlite3.Connection, thread: int, numbers: Iterable[int]) -> Iterator[tuple[int, bytes]]:
     """Pieces of one thread by their numbers."""
-    mask = (1 << PIECE_BITS) - 1
     keys = json.dumps([key_of(thread, number) for number in numbers])
     for key, data in connection.execute(_FETCH, (keys,)):
-        yield key & mask, data
+        yield key & PIECE_MASK, data
 
 
 def create(connection: sqlite3.Connection) -> None:
