@@ -146,7 +146,7 @@ def test_a_provider_is_asked_at_opening_alone(opened) -> None:
 def test_what_is_no_key_is_refused_without_being_repeated(given: object) -> None:
     with pytest.raises(EncryptionKeyInvalid) as refused:
         provider_of(given)  # type: ignore[arg-type]
-    told = "".join(traceback.format_exception(refused.value, capture_locals=False))
+    told = "".join(traceback.format_exception(refused.value))
     if isinstance(given, str) and len(given) > 1:
         assert given not in told
     assert refused.value.__context__ is None or refused.value.__suppress_context__

@@ -27,6 +27,7 @@ def key_table(table: str) -> str:
     return f"""
         CREATE TABLE {table} (
             id TEXT PRIMARY KEY,
+            number BIGINT NOT NULL,
             wrapped_by TEXT NOT NULL,
             wrapped BLOB NOT NULL,
             created_at DOUBLE PRECISION NOT NULL
@@ -61,8 +62,8 @@ def open_seals(
             for id in current if _DIGESTS in keys else (_DIGESTS, *current):
                 keys[id] = os.urandom(32)
                 tx.execute(
-                    f"INSERT INTO {table} (id, wrapped_by, wrapped, created_at) VALUES (?, ?, ?, ?)",
-                    *(id, wraps.current, wraps.wrapped(id, keys[id]), tx.now()),
+                    f"INSERT INTO {table} (id, number, wrapped_by, wrapped, created_at) VALUES (?, ?, ?, ?, ?)",
+                    *(id, len(keys), wraps.current, wraps.wrapped(id, keys[id]), tx.now()),
                 )
         return keys, current[-1]
 
@@ -140,7 +141,7 @@ class _Wraps:
 
 
 def _rows(tx: Tx, table: str) -> list[Row]:
-    return tx.all(f"SELECT id, wrapped_by, wrapped FROM {table} ORDER BY created_at, id")
+    return tx.all(f"SELECT id, wrapped_by, wrapped FROM {table} ORDER BY number")
 
 
 def _by_bytes(keys: Mapping[str, bytes]) -> dict[bytes, bytes]:
