@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import secrets
 import sqlite3
 from contextlib import closing
@@ -95,17 +96,25 @@ def answering(model: ScriptedModel) -> ScriptedModel:
 def columns_with(url: str, word: str = WORD) -> set[str]:
     """The columns, as table.column, in which a word or its base64 is found."""
     parsed = StoreUrl.parse(url)
-    wanted = word.lower().encode()
+    wanted = _forms(word)
     found = set()
     for table, column, value in _values(parsed):
         text = value if isinstance(value, bytes) else str(value).encode()
-        if wanted in text.lower():
+        if wanted.search(text):
             found.add(f"{table}.{column}")
     if parsed.backend == "sqlite":
         for path in (Path(parsed.path), Path(f"{parsed.path}-wal")):
-            if path.exists() and wanted in path.read_bytes().lower():
+            if path.exists() and wanted.search(path.read_bytes()):
                 found.add("the file")
     return found
+
+
+def _forms(word: str) -> re.Pattern[bytes]:
+    """The word in any case, or in base64 wherever in a text it begins."""
+    plain = word.encode()
+    # What depends on the bytes before and after is cut off.
+    shifted = [base64.b64encode(b"." * pad + plain)[pad and 4 : -4].rstrip(b"=") for pad in range(3)]
+    return re.compile(b"(?i:%s)|%s" % (re.escape(plain), b"|".join(map(re.escape, shifted))))
 
 
 def _values(url: StoreUrl) -> list[tuple[str, str, Any]]:

@@ -42,6 +42,7 @@ async def test_no_column_has_content(durable_url: str, tmp_path: Path) -> None:
     found = columns_with(plain)
     journaled = {"calls.request", "calls.answer_body", "answers.answer", "visits.error", "threads.input"}
     assert {f"vertebra_{column}" for column in journaled} | {"vertebra_threads.error", "the file"} <= found
+    assert "vertebra_interventions.detail" in found, "in base64"
     assert found & {"vertebra_state_pieces.data", "vertebra_state_checkpoints.data"}
     async with app(durable_url) as it:
         await live(it)
@@ -61,7 +62,7 @@ async def test_all_goes_on_in_another_process(durable_url: str, model: ScriptedM
         store = it.services.store
         (call,) = [call for call in await store.journal.calls("t") if call.kind == "llm"]
         assert WORD in (call.request or "")
-        assert WORD in str(await store.journal.interventions("t"))
+        assert [item["detail"]["fields"] for item in await store.journal.interventions("t")] == [["sent"]]
         fork = await it.fork("t", thread_id="fork")
         assert fork.output.notes == state.notes
         (inherited,) = [call for call in await store.journal.calls("fork") if call.kind == "llm"]
