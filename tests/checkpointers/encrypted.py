@@ -1,4 +1,4 @@
-"""What tests of encryption are made of: keys, a graph that puts a word everywhere, and a search of a database for it."""
+"""What tests of encryption are made of: keys, a graph that puts a word everywhere, a search of a database for it."""
 
 from __future__ import annotations
 

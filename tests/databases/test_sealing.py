@@ -43,7 +43,9 @@ def test_no_two_are_alike_and_none_is_nothing() -> None:
     assert seals().unseal_text(None, *PLACE) is None
 
 
-@pytest.mark.parametrize("place", [("table", "column", "thread", 2), ("table", "column", "thread"), ("table", "column")])
+@pytest.mark.parametrize(
+    "place", [("table", "column", "thread", 2), ("table", "column", "thread"), ("table", "column")]
+)
 def test_a_place_is_not_another(place: tuple[str, ...]) -> None:
     with pytest.raises(ContentTampered, match="table column"):
         seals().unseal(seals().seal(b"x", *PLACE), *place)

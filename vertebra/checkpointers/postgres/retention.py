@@ -118,7 +118,9 @@ def copy(connection: Any, serde: MarkingSerializer, source: str, target: str) ->
     if serde.codec.binds:
         before, after = serde.codec.of(source), serde.codec.of(target)
         reseal(connection, target, before, after)
-        tables.reseal(connection, target, lambda number, data: after.seal(before.unseal(data, PIECE, number), PIECE, number))
+        tables.reseal(
+            connection, target, lambda number, data: after.seal(before.unseal(data, PIECE, number), PIECE, number)
+        )
 
 
 def _needed(saver: PostgresSaver, thread: str, namespace: str, id: str) -> set[Place]:

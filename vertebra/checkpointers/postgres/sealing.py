@@ -101,12 +101,12 @@ def open_checkpoint(codec: Codec, one: CheckpointTuple) -> CheckpointTuple:
     where = f"checkpoint {at['checkpoint_id']} of thread {at['thread_id']!r}"
     head = codec.load(codec.unseal(_head_of(one, where), HEAD, namespace, at["checkpoint_id"], parent))
     blobs: Mapping[str, Any] = one.checkpoint["channel_values"]
-    if sorted(blobs) != head["blobs"]:
-        raise ContentTampered(f"Values were taken from {where}, or added to it.")
+    if missing := set(head["blobs"]) - blobs.keys():
+        raise ContentTampered(f"{', '.join(sorted(missing))} was taken from {where}.")
     values = dict(head["values"])
     for name, blob in blobs.items():
         version, values[name] = open_value(codec, blob, BLOB, namespace, name)
-        if version != str(head["channel_versions"][name]):
+        if version != str(head["channel_versions"].get(name)):
             raise ContentTampered(f"{name} of {where} is of another version.")
     return one._replace(
         checkpoint={

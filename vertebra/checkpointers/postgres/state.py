@@ -254,7 +254,7 @@ class PostgresState:
             codec = self.serde.codec.of(thread)
             if codec.binds:
                 namespace = str(config["configurable"].get("checkpoint_ns", ""))
-                found = {name: open_history(codec, namespace, name, of) for name, of in found.items()}
+                found = {n: open_history(codec, namespace, n, of) for n, of in found.items()}  # type: ignore[misc]
             decoder = Decoder(codec, partial(tables.fetch, connection, thread), {})
             return {name: {key: _revive(decoder, value) for key, value in of.items()} for name, of in found.items()}
 

@@ -87,9 +87,9 @@ def fetch(connection: Any, thread: str, numbers: Sequence[int]) -> Iterable[tupl
 
 def reseal(connection: Any, thread: str, resealed: Callable[[int, bytes], bytes]) -> None:
     """Store each piece of a thread as ``resealed`` gives it."""
-    (number,) = connection.execute(
-        "SELECT number FROM vertebra_state_threads WHERE thread = %s", (thread,)
-    ).fetchone().values()
+    (number,) = (
+        connection.execute("SELECT number FROM vertebra_state_threads WHERE thread = %s", (thread,)).fetchone().values()
+    )
     last = -1
     while rows := connection.execute(_SOME, (number, last)).fetchall():
         for row in rows:
