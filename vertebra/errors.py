@@ -51,6 +51,8 @@
     │   ├── MessageInvalid            not in the shape of OpenAI's chat messages
     │   ├── MessageMismatch           the key has another message already
     │   └── ExportInvalid             lines that no export has written
+    ├── FactError                     what is known cannot be kept so
+    │   └── FactMismatch              the key has another fact already
     ├── StoreError                    the database below
     │   ├── StoreUrlInvalid
     │   ├── StoreUnavailable          cannot be opened, reached, locked or written
@@ -394,6 +396,17 @@ class MessageMismatch(ConversationError):
 class ExportInvalid(ConversationError):
     code = "export_invalid"
     default_remedy = "export it again; conversations before this line were imported."
+
+
+class FactError(VertebraError):
+    code = "fact"
+
+
+class FactMismatch(FactError):
+    """The same key was used for another fact before; the first one stands."""
+
+    code = "fact_mismatch"
+    default_remedy = "the first fact stands; give another fact a key of its own."
 
 
 class StoreError(VertebraError):

@@ -1,7 +1,9 @@
-"""What was said, apart from state: conversations that outlive threads, opened by one URL."""
+"""What was said and what is known, apart from state: it outlives threads, and is opened by one URL."""
 
 from vertebra.memory.carrying import Imported
 from vertebra.memory.conversation import Conversation
+from vertebra.memory.facts import Facts
+from vertebra.memory.learning import Fact, Source
 from vertebra.memory.messages import ChatMessage
 from vertebra.memory.opening import Memory, open_memory
 from vertebra.memory.records import Branch, ConversationRecord, Message, Provenance
@@ -11,9 +13,12 @@ __all__ = [
     "ChatMessage",
     "Conversation",
     "ConversationRecord",
+    "Fact",
+    "Facts",
     "Imported",
     "Memory",
     "Message",
     "Provenance",
+    "Source",
     "open_memory",
 ]

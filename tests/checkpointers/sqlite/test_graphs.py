@@ -200,7 +200,7 @@ def test_a_missing_piece_is_said_and_not_left_out(tmp_path: Path) -> None:
         connection.execute("DELETE FROM vertebra_state_pieces")
     with (
         SqliteCheckpointer(url_of(tmp_path / "a.db")) as saver,
-        pytest.raises(StoreCorrupt, match="not in the data"),
+        pytest.raises(StoreCorrupt, match="not in the database"),
     ):
         saver.get_tuple(at())
 
