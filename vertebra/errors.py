@@ -463,7 +463,7 @@ class EncryptionKeyWrong(EncryptionError):
 
 class StoreNotEncrypted(EncryptionError):
     code = "store_not_encrypted"
-    default_remedy = "encrypt what is there with `vertebra encrypt`, while nothing else has it open; or pass no key."
+    default_remedy = "pass no key until its threads have ended, and begin a new database with the key for others."
 
 
 class ContentTampered(EncryptionError):

@@ -140,6 +140,12 @@ async def test_keys_rotate_with_threads_in_flight(durable_url: str, model: Scrip
     assert len(model.books.paid()) == 2
     with pytest.raises(EncryptionKeyWrong):
         open_checkpointer(durable_url, encryption=new)
+    with open_checkpointer(durable_url, encryption=[new, old]) as store:
+        assert (store.rekey(), store.rekey()) == (2, 0)
+    async with app(durable_url, new) as it:
+        assert (await it.verify("t")).ok
+    with pytest.raises(EncryptionKeyWrong):
+        open_checkpointer(durable_url, encryption=old)
 
 
 SWAPPED = (
@@ -209,8 +215,11 @@ async def test_an_open_store_and_a_saver_do_not_pretend(tmp_path: Path) -> None:
     from langgraph.checkpoint.memory import InMemorySaver
     from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 
-    with open_checkpointer("memory://") as store, pytest.raises(UsageError, match="not encrypted"):
-        open_checkpointer(store, encryption=KEY)
+    with open_checkpointer("memory://") as store:
+        with pytest.raises(UsageError, match="not encrypted"):
+            open_checkpointer(store, encryption=KEY)
+        with pytest.raises(UsageError, match="not encrypted"):
+            store.rekey()
     with open_checkpointer("memory://", encryption=KEY) as store:
         assert open_checkpointer(store, encryption=KEY) is store
     with pytest.raises(UsageError, match="as it is"):

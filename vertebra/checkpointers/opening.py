@@ -18,9 +18,9 @@ from vertebra.checkpointers.runs import RunStore
 from vertebra.checkpointers.versions import VersionStore
 from vertebra.databases.database import open_database
 from vertebra.databases.failures import closed, driver_errors
-from vertebra.databases.keys import Encryption, provider_of
+from vertebra.databases.keys import Encryption, KeyProvider, provider_of
 from vertebra.databases.url import StoreUrl
-from vertebra.databases.vault import open_seals, require_plain
+from vertebra.databases.vault import open_seals, require_plain, rewrap
 from vertebra.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class Store:
         self._saver: OrderedSaver | None = None
         self._close_saver: Any = None
         self._closed = False
+        self._provider: KeyProvider | None = None
         self._lock = threading.Lock()
         self.database = open_database(self.url)
         try:
@@ -47,8 +48,8 @@ class Store:
             if encryption is None:
                 require_plain(self.database, KEYS)
             else:
-                provider = provider_of(encryption)
-                self.database.seals = open_seals(self.database, self.url, KEYS, provider, is_empty)
+                self._provider = provider_of(encryption)
+                self.database.seals = open_seals(self.database, self.url, KEYS, self._provider, is_empty)
         except BaseException:
             self.database.close()
             raise
@@ -64,6 +65,15 @@ class Store:
             self._types |= (new := set(types))
             if self._saver is not None and self._given_saver is None:
                 self._saver.with_allowlist({(kind.__module__, kind.__name__) for kind in new})
+
+    def rekey(self) -> int:
+        """Wrap the store's own keys under the current key alone: the older ones given may be thrown away then.
+
+        Returns how many there were to wrap. Rows stay as they are. Raises ``UsageError`` if the store is not encrypted.
+        """
+        if self._provider is None:
+            raise UsageError("The store is not encrypted.", remedy="open it with encryption=[new key, old key].")
+        return rewrap(self.database, KEYS, self._provider)
 
     @property
     def encrypted(self) -> bool:

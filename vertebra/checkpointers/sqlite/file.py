@@ -195,22 +195,6 @@ class StateFile:
             raise UsageError(f"There is a thread {target!r}.", remedy="copy to a thread that does not exist yet.")
         self.writer.change(lambda connection: retention.copy(connection, self._codec, source, target), [target])
 
-    def seal(self, seals: Seals) -> None:
-        """Seal all that is there, in one transaction, and whatever is written from now on."""
-        if self._has_legacy:
-            self._adopt_all(self._reader.read(legacy.threads))
-        before, after = self._codec, Codec(self._serde, seals)
-
-        def work(connection: sqlite3.Connection) -> list[str]:
-            found = retention.threads(connection)
-            for number, thread in found:
-                retention.reseal(connection, number, before.of(thread), after.of(thread))
-            return [thread for _, thread in found]
-
-        for thread in self.writer.change(work, ()):
-            self.writer.forget_thread(thread)
-        self._seals, self._codec, self._has_legacy = seals, after, False
-
     def _adopt_all(self, threads: Sequence[str]) -> None:
         for thread in threads:
             if self._reader.read(lambda connection, thread=thread: self._is_legacy(connection, thread)):  # type: ignore[misc]

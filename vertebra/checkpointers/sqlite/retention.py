@@ -23,11 +23,6 @@ def number_of(connection: sqlite3.Connection, thread: str) -> int | None:
     return None if row is None else int(row[0])
 
 
-def threads(connection: sqlite3.Connection) -> list[tuple[int, str]]:
-    """Number and name of each."""
-    return connection.execute("SELECT number, thread FROM vertebra_state_threads").fetchall()
-
-
 def delete(connection: sqlite3.Connection, thread: str) -> None:
     """Everything of the thread."""
     number = number_of(connection, thread)
