@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vertebra.cli import printing
 from vertebra.cli.loading import encryption_key, load_graph, read_json, require_store
+from vertebra.cli.options import memory_option
 from vertebra.cli.terminal import Terminal, clean
 from vertebra.types import Difference, Verification
 
@@ -27,7 +28,10 @@ async def verify(options: argparse.Namespace) -> int:
         require_store(options.store)
     store = options.store if needs_store else "memory://"
     app: App = load_graph(options.graph).compile(
-        checkpointer=store, default_model=options.model, encryption=encryption_key() if needs_store else None
+        checkpointer=store,
+        default_model=options.model,
+        encryption=encryption_key() if needs_store else None,
+        **memory_option(options),
     )
     terminal = Terminal.of(sys.stdout)
     found = []
@@ -65,7 +69,7 @@ async def export(options: argparse.Namespace) -> int:
 
 def verification_data(verification: Verification) -> dict[str, Any]:
     """A verification, for ``--json``."""
-    keys = ("thread", "graph", "version", "ok", "edges", "nodes", "unverified")
+    keys = ("thread", "graph", "version", "ok", "edges", "nodes", "unverified", "pruned")
     return {
         **{key: printing.plain(getattr(verification, key)) for key in keys},
         "differences": [difference_data(item) for item in verification.differences],
@@ -82,6 +86,7 @@ def verification_text(verification: Verification, terminal: Terminal) -> Iterato
     """A verification in lines."""
     done = f"{printing.counted(verification.edges, 'edge')}, {printing.counted(verification.nodes, 'execution')}"
     left = f"; not executed: {', '.join(verification.unverified)}" if verification.unverified else ""
+    left += f"; pruned: {', '.join(verification.pruned)}" if verification.pruned else ""
     number = len(verification.differences)
     outcome = (
         terminal.paint("as recorded", "green")

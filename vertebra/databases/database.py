@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypeVar
 from vertebra.databases.failures import closed, driver_errors, require_postgres
 from vertebra.databases.sealing import NO_SEALS, Seals
 from vertebra.databases.url import StoreUrl
-from vertebra.errors import StoreUrlInvalid
+from vertebra.errors import StoreUnavailable, StoreUrlInvalid
 
 T = TypeVar("T")
 Row = Sequence[Any]
@@ -67,6 +67,14 @@ class Database(Protocol):
 
     def run_sync(self, work: Callable[[Tx], T]) -> T: ...
 
+    async def wipe(self) -> None:
+        """Leave nothing in the files of what was deleted. Raises ``StoreUnavailable`` while a reader needs it.
+
+        Postgres keeps old row versions until it vacuums, and its log: that is its operator's to say.
+        """
+
+    def wipe_sync(self) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -79,13 +87,15 @@ class SqliteDatabase:
 
     backend = "sqlite"
 
-    def __init__(self, url: StoreUrl) -> None:
+    def __init__(self, url: StoreUrl, *, forgetting: bool = False) -> None:
         self._url = url
         self._lock = threading.RLock()
         self._executor = None if url.backend == "memory" else ThreadPoolExecutor(1, "vertebra-sqlite")
         self._closed = False
         self.seals: Seals = NO_SEALS
         self._connection = connect_sqlite(url)
+        if forgetting:
+            self._connection.execute("PRAGMA secure_delete=ON")
 
     async def run(self, work: Callable[[Tx], T]) -> T:
         if self._executor is None:
@@ -98,12 +108,30 @@ class SqliteDatabase:
                 raise closed(f"store {self._url}")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                result = work(_SqliteTx(self._connection, self.seals))
+                result = work(SqliteTx(self._connection, self.seals))
                 self._connection.commit()
             except BaseException:
                 self._connection.rollback()
                 raise
             return result
+
+    async def wipe(self) -> None:
+        if self._executor is None:
+            self.wipe_sync()
+        else:
+            await in_thread(self._executor, self.wipe_sync, f"store {self._url}")
+
+    def wipe_sync(self) -> None:
+        with self._lock, driver_errors(self._url):
+            if self._closed:
+                raise closed(f"store {self._url}")
+            # What is deleted is overwritten (secure_delete), but in the log it stands until that is emptied.
+            row = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if row is not None and row[0]:
+                raise StoreUnavailable(
+                    f"What was deleted is still in the log of {self._url}: another connection is reading it.",
+                    remedy="end long reads of this database, then do the same again.",
+                )
 
     def close(self) -> None:
         if self._executor is not None:
@@ -132,6 +160,8 @@ def connect_sqlite(url: StoreUrl) -> sqlite3.Connection:
         )
         try:
             if url.backend == "sqlite":
+                # Of a file without tables alone: pages that are freed can be given back in small steps (``space``).
+                connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
                 _retry_while_locked(lambda: connection.execute("PRAGMA journal_mode=WAL"))
                 connection.execute(f"PRAGMA synchronous={'FULL' if url.durability == 'power' else 'NORMAL'}")
         except BaseException:
@@ -153,7 +183,9 @@ def _retry_while_locked(action: Callable[[], Any]) -> None:
             time.sleep(random.uniform(0.005, 0.05))
 
 
-class _SqliteTx:
+class SqliteTx:
+    """The open transaction of a connection."""
+
     def __init__(self, connection: sqlite3.Connection, seals: Seals) -> None:
         self._connection = connection
         self.seals = seals
@@ -200,7 +232,13 @@ class PostgresDatabase:
             if self._pool.closed:
                 raise closed(f"store {self._url}")
             with self._pool.connection() as connection, connection.transaction():
-                return work(_PostgresTx(connection, self.seals))
+                return work(PostgresTx(connection, self.seals))
+
+    async def wipe(self) -> None:
+        """Nothing: see ``Database.wipe``."""
+
+    def wipe_sync(self) -> None:
+        """Nothing: see ``Database.wipe``."""
 
     def close(self) -> None:
         self._executor.shutdown(wait=True)
@@ -246,7 +284,9 @@ def open_pool(url: StoreUrl, **kwargs: Any) -> Any:
         return pool
 
 
-class _PostgresTx:
+class PostgresTx:
+    """The open transaction of a connection that gives rows as tuples, or of a cursor that does."""
+
     def __init__(self, connection: Any, seals: Seals) -> None:
         self._connection = connection
         self.seals = seals
@@ -274,9 +314,12 @@ class _PostgresTx:
         self.one("SELECT pg_advisory_xact_lock(hashtextextended(?, 8461))", name)
 
 
-def open_database(url: StoreUrl) -> Database:
-    """Open what the URL names; raises ``StoreUnavailable``, ``StoreCorrupt`` or ``MissingExtra``."""
-    return PostgresDatabase(url) if url.backend == "postgresql" else SqliteDatabase(url)
+def open_database(url: StoreUrl, *, forgetting: bool = False) -> Database:
+    """Open what the URL names; ``forgetting``: what is deleted is overwritten, where SQLite keeps it.
+
+    Raises ``StoreUnavailable``, ``StoreCorrupt`` or ``MissingExtra``.
+    """
+    return PostgresDatabase(url) if url.backend == "postgresql" else SqliteDatabase(url, forgetting=forgetting)
 
 
 def read_apart(url: StoreUrl, work: Callable[[Tx], T]) -> T:
@@ -284,8 +327,8 @@ def read_apart(url: StoreUrl, work: Callable[[Tx], T]) -> T:
     with driver_errors(url):
         if url.backend == "sqlite":
             with contextlib.closing(connect_sqlite(url)) as connection:
-                return work(_SqliteTx(connection, NO_SEALS))
+                return work(SqliteTx(connection, NO_SEALS))
         import psycopg
 
         with psycopg.connect(url.dsn, autocommit=True, connect_timeout=int(CONNECT_TIMEOUT_S)) as connection:
-            return work(_PostgresTx(connection, NO_SEALS))
+            return work(PostgresTx(connection, NO_SEALS))

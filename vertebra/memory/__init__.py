@@ -2,10 +2,13 @@
 
 from vertebra.memory.carrying import Imported
 from vertebra.memory.conversation import Conversation
+from vertebra.memory.expiring import Expired
 from vertebra.memory.facts import Facts
+from vertebra.memory.holds import Hold
 from vertebra.memory.learning import Fact, Source
 from vertebra.memory.messages import ChatMessage
 from vertebra.memory.opening import Memory, open_memory
+from vertebra.memory.receipts import Receipt
 from vertebra.memory.records import Branch, ConversationRecord, Message, Provenance
 
 __all__ = [
@@ -13,12 +16,15 @@ __all__ = [
     "ChatMessage",
     "Conversation",
     "ConversationRecord",
+    "Expired",
     "Fact",
     "Facts",
+    "Hold",
     "Imported",
     "Memory",
     "Message",
     "Provenance",
+    "Receipt",
     "Source",
     "open_memory",
 ]

@@ -10,6 +10,7 @@ from vertebra.databases.database import Database, Tx
 from vertebra.errors import UsageError
 from vertebra.memory import appending, changing, reading
 from vertebra.memory.appending import Draft
+from vertebra.memory.keeping import ttl
 from vertebra.memory.messages import read_message
 from vertebra.memory.place import KEY_BYTES, Place, name_of, text_of
 from vertebra.memory.records import Branch, ConversationRecord, Message, Provenance
@@ -126,8 +127,22 @@ class Conversation:
         """``untag`` for sync code."""
         self._database.run_sync(self._tag((), tags))
 
+    async def set_ttl(self, ttl_s: float | None) -> None:
+        """Let it expire so many seconds after its last message, title or branch; None: as the default of ``expire``.
+
+        It is deleted when ``memory.expire()`` is run.
+        """
+        await self._database.run(self._work(changing.set_ttl, ttl(ttl_s)))
+
+    def set_ttl_sync(self, ttl_s: float | None) -> None:
+        """``set_ttl`` for sync code."""
+        self._database.run_sync(self._work(changing.set_ttl, ttl(ttl_s)))
+
     async def delete(self) -> bool:
-        """Remove it with all its branches and keys; whether there was one. An append that is retried makes it anew."""
+        """Remove it with all its branches and keys; whether there was one. An append that is retried makes it anew.
+
+        Raises ``SubjectHeld`` while a legal hold is on its subject.
+        """
         return await self._database.run(self._work(changing.delete))
 
     def delete_sync(self) -> bool:
@@ -142,12 +157,10 @@ class Conversation:
     ) -> Work[Message]:
         if key is not None:
             name_of("key", key, KEY_BYTES)
-        if tokens is not None and (not isinstance(tokens, int) or tokens < 0):
-            raise UsageError(f"{tokens!r} is no number of tokens.", remedy="pass a count, or None.")
         where = provenance or Provenance()
         for name in ("thread", "run", "node", "model"):
             text_of(f"provenance's {name}", getattr(where, name))
-        return self._work(appending.append, Draft(read_message(message), key, tokens, where))
+        return self._work(appending.append, Draft(read_message(message), key, tokens_of(tokens), where))
 
     def _messages(self, last: int | None, before: int | None, after: int | None) -> Work[list[Message]]:
         if last is not None and last < 0:
@@ -169,3 +182,10 @@ class Conversation:
         for name in (*add, *remove):
             name_of("tag", name)
         return self._work(changing.tag, add, remove)
+
+
+def tokens_of(given: Any) -> int | None:
+    """A number of tokens as it was given. Raises ``UsageError``."""
+    if given is not None and (not isinstance(given, int) or given < 0):
+        raise UsageError(f"{given!r} is no number of tokens.", remedy="pass a count, or None.")
+    return given

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import aclosing
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from vertebra.checkpointers.lease import new_holder
 from vertebra.checkpointers.opening import Store
+from vertebra.checkpointers.pruning import Progress
 from vertebra.checkpointers.runs import Start
 from vertebra.databases.keys import Encryption
-from vertebra.errors import AppDraining, CrashLoop, ThreadCancelled, UsageError
+from vertebra.errors import AppDraining, CrashLoop, ThreadCancelled, ThreadNotFound, UsageError
 from vertebra.graphs.definition import Definition, Graph
 from vertebra.graphs.shape import fingerprint, shape
 from vertebra.ports import Clock, Sender, crash_point
 from vertebra.runtime import events
 from vertebra.runtime.answering import accept_answer
 from vertebra.runtime.compiling import compile_definition, open_services, state_types
+from vertebra.runtime.delivering import deliver_latest
 from vertebra.runtime.driving import Drive
 from vertebra.runtime.forking import fork_thread
 from vertebra.runtime.langgraph_face import LangGraphFace
@@ -30,13 +33,18 @@ from vertebra.runtime.scope import Listener
 from vertebra.runtime.services import LEASE_TTL_S, MAX_RECOVERIES, AppServices
 from vertebra.runtime.session import Heart, patiently
 from vertebra.runtime.steering import sample_afresh, skip_node
+from vertebra.runtime.steps import Steps, steps_of
 from vertebra.runtime.sync_face import SyncFace
 from vertebra.runtime.trees import tree_of
 from vertebra.runtime.verifying import verify_recorded
 from vertebra.runtime.versions import brought_up
-from vertebra.types import Run, ThreadTree, Verification
+from vertebra.types import Pruned, Run, ThreadTree, Verification
 
 if TYPE_CHECKING:
+    from vertebra.graphs.pictures import Picture
+    from vertebra.graphs.pictures.palette import Theme
+    from vertebra.graphs.pictures.sketch import Sketch
+    from vertebra.memory import Memory
     from vertebra.nodes.kinds import NodeSpec
 
 
@@ -54,6 +62,7 @@ class App(LangGraphFace, SyncFace):
         shape: Mapping[str, Any],
         services: AppServices,
         owns_store: bool,
+        owns_memory: bool = False,
         graph: Any,
         definition: Definition | None,
     ) -> None:
@@ -67,6 +76,7 @@ class App(LangGraphFace, SyncFace):
         self.heart = Heart(services.store)
         self.active: dict[str, Drive] = {}
         self._owns_store = owns_store
+        self._owns_memory = owns_memory
         self._draining = False
         self._control: Any = None
 
@@ -78,11 +88,13 @@ class App(LangGraphFace, SyncFace):
         checkpointer: str | Store | Any = "memory://",
         journal: str | None = None,
         encryption: Encryption | None = None,
+        memory: str | Memory | None = None,
         models: Mapping[str, str] | None = None,
         default_model: str | None = None,
         lease_ttl_s: float = LEASE_TTL_S,
         max_recoveries: int = MAX_RECOVERIES,
         max_answer_bytes: int = 64_000_000,
+        max_journal_bytes: int | None = None,
         clock: Clock | None = None,
         sender: Sender | None = None,
     ) -> App:
@@ -91,9 +103,12 @@ class App(LangGraphFace, SyncFace):
         ``checkpointer``: a URL (``memory://``, ``sqlite:///file``, ``postgresql://...``), an open
         store, or a LangGraph saver; with a saver, ``journal`` is the URL for journal and run records.
         ``encryption``: the key, or keys, under which content is sealed in the database: see ``open_checkpointer``.
+        ``memory``: a URL, or an open ``Memory``: what ``ctx.memory`` is in nodes; often another database.
         ``models`` turns tasks of ``@llm`` into models, ``default_model`` serves the others.
         ``lease_ttl_s``: after this long without a heartbeat another process may take a thread over.
         ``max_recoveries``: how often a run may kill its process without progress until it is set aside.
+        ``max_answer_bytes``: of one answer. ``max_journal_bytes``: of all requests and answers of a thread; with
+        more, its next call is not sent (``JournalFull``). None: no bound.
         """
         definition = graph.definition
         services, owns = open_services(
@@ -101,11 +116,13 @@ class App(LangGraphFace, SyncFace):
             journal,
             encryption,
             state_types(definition),
+            memory=memory,
             models=models,
             default_model=default_model,
             lease_ttl_s=lease_ttl_s,
             max_recoveries=max_recoveries,
             max_answer_bytes=max_answer_bytes,
+            max_journal_bytes=max_journal_bytes,
             clock=clock,
             sender=sender,
         )
@@ -116,6 +133,7 @@ class App(LangGraphFace, SyncFace):
             shape=shape(definition),
             services=services,
             owns_store=owns,
+            owns_memory=isinstance(memory, str),
             graph=compiled,
             definition=definition,
         )
@@ -162,12 +180,15 @@ class App(LangGraphFace, SyncFace):
                     self.services.lease_ttl_s,
                     max_recoveries=self.services.max_recoveries,
                     progress=progress,
+                    known=known is not None,
                 ),
                 self.services.clock,
                 wait_s,
             )
         except CrashLoop as error:
             return await set_aside(self, thread, error)
+        except ThreadNotFound:  # deleted or pruned since: it begins anew, with the defaults of its state
+            return await self.run(input, thread_id=thread, principal=principal, wait_s=wait_s, on_event=on_event)
         drive = Drive(self, record, lease, principal=principal, listener=on_event, given=values)
         return await drive.to_run()
 
@@ -251,8 +272,8 @@ class App(LangGraphFace, SyncFace):
         node. The fork has the recorded answers that lie ahead of it: driven on by ``resume``, it asks only
         what differs; ``fresh``: it has none, and does effects again. People are asked again in any case.
         ``thread_id``: of the new thread (default: a fresh one). Raises ``ThreadNotFound``,
-        ``CheckpointNotFound``, ``ThreadExists``, ``GraphChanged``, ``InvalidUpdate``, ``RouterFailed``,
-        ``UsageError``, and ``ThreadBusy`` while another process makes the same fork.
+        ``CheckpointNotFound``, ``RecordPruned``, ``ThreadExists``, ``GraphChanged``, ``InvalidUpdate``,
+        ``RouterFailed``, ``UsageError``, and ``ThreadBusy`` while another process makes the same fork.
         """
         self.require_open()
         return await fork_thread(self, thread, at, update, as_node, fresh, _thread_id(thread_id))
@@ -260,6 +281,13 @@ class App(LangGraphFace, SyncFace):
     async def tree(self, thread_id: str) -> ThreadTree:
         """The edges of a thread, of what it was forked from and of all forks. Raises ``ThreadNotFound``."""
         return await tree_of(self.services.store, thread_id)
+
+    async def steps(self, thread_id: str) -> Steps:
+        """The durable edges of a thread, oldest first, each with what it changed in the state.
+
+        A sequence of ``Step``; in a notebook each can be opened. Raises ``ThreadNotFound``.
+        """
+        return await steps_of(self, thread_id)
 
     async def verify(self, thread: str | Mapping[str, Any]) -> Verification:
         """Replay a recorded thread, or what ``export`` has written, against today's code.
@@ -303,6 +331,14 @@ class App(LangGraphFace, SyncFace):
         """How a thread stands, without driving it. Raises ``ThreadNotFound``."""
         return await run_of(self, await self.services.store.runs.require(thread_id))
 
+    async def draw(self, thread_id: str, *, depth: int = 1, theme: Theme = "auto") -> Picture:
+        """The graph with what the present run of a thread did, as a ``Picture``; see ``Graph.draw``.
+
+        Raises ``ThreadNotFound``, ``UsageError``.
+        """
+        run = await self.status(thread_id)
+        return self.sketch.picture(run=run, depth=depth, theme=theme)
+
     async def delete(self, thread_id: str) -> None:
         """Forget a thread: its state, journal and run record.
 
@@ -312,9 +348,42 @@ class App(LangGraphFace, SyncFace):
         store = self.services.store
         await store.runs.require_free(thread_id)
         await store.runs.request_cancel(thread_id)
+        if self.services.memory is not None:
+            await deliver_latest(self.services, thread_id)  # what was said stays
         # State first: a run record that is gone would let a new thread of this name go on from the old state.
         await store.saver.adelete_thread(thread_id)
         await store.runs.delete(thread_id)
+
+    async def prune(
+        self,
+        *,
+        statuses: Collection[str] | None = None,
+        older_than_s: float | None = None,
+        keep: int | None = None,
+        answers: bool = False,
+        dry_run: bool = False,
+        on_progress: Progress | None = None,
+    ) -> Pruned:
+        """Let go of ended threads of this graph, whole; or of their history (``keep``) or recorded answers alone.
+
+        Those that stand as ``statuses`` say, and that nothing has happened to for ``older_than_s`` seconds. What
+        they are by default, and all else, is as for ``prune`` of the store that ``open_checkpointer`` gives, which
+        has the threads of all graphs. Raises ``UsageError``, ``StoreError``.
+
+        Example::
+
+            pruned = await app.prune(older_than_s=30 * 86400)  # done and cancelled a month ago
+            print(pruned.threads, pruned.bytes_before - pruned.bytes_after)
+        """
+        return await self.services.store.prune(
+            statuses=statuses,
+            older_than_s=older_than_s,
+            keep=keep,
+            answers=answers,
+            graph=self.name,
+            dry_run=dry_run,
+            on_progress=on_progress,
+        )
 
     async def drain(self, reason: str = "shutdown") -> None:
         """Stop every drive of this app after its present superstep; the threads can be recovered at once.
@@ -325,6 +394,15 @@ class App(LangGraphFace, SyncFace):
         self.control.request_drain(reason)
         while self.active:
             await self.services.clock.sleep(0.02)
+
+    @cached_property
+    def sketch(self) -> Sketch:
+        """The graph as it is drawn."""
+        from vertebra.graphs.pictures.sketch import sketch_of, sketch_of_builder
+
+        if self.definition is None:
+            return sketch_of_builder(f"{self.name} {self.version}", self.graph.builder)
+        return sketch_of(self.definition)
 
     def require_open(self) -> None:
         """Raise ``AppDraining`` once ``drain`` was called."""
@@ -381,6 +459,8 @@ class App(LangGraphFace, SyncFace):
         self.services.close()
         if self._owns_store:
             self.services.store.close()
+        if self._owns_memory and self.services.memory is not None:
+            self.services.memory.close()
 
     async def __aenter__(self) -> App:
         return self

@@ -9,6 +9,7 @@ from vertebra.checkpointers.opening import open_checkpointer
 from vertebra.databases.keys import Encryption
 from vertebra.graphs.compilation import build
 from vertebra.graphs.definition import Definition
+from vertebra.memory import open_memory
 from vertebra.ports import Clock, Sender, SystemClock
 from vertebra.runtime.door import Door, DoorParts
 from vertebra.runtime.node_runner import NodeRunner
@@ -33,11 +34,13 @@ def open_services(
     encryption: Encryption | None,
     types: set[type[Any]],
     *,
+    memory: Any = None,
     models: Mapping[str, str] | None,
     default_model: str | None,
     lease_ttl_s: float,
     max_recoveries: int,
     max_answer_bytes: int,
+    max_journal_bytes: int | None,
     clock: Clock | None,
     sender: Sender | None,
 ) -> tuple[AppServices, bool]:
@@ -52,8 +55,10 @@ def open_services(
         clock,
         dict(models or {}),
         default_model,
+        open_memory(memory) if isinstance(memory, str) else memory,
         lease_ttl_s=lease_ttl_s,
         max_recoveries=max_recoveries,
+        max_journal_bytes=max_journal_bytes,
     )
     return services, store is not checkpointer
 

@@ -14,10 +14,13 @@ from vertebra.errors import LeaseLost, ParallelWrites, StoreError, VertebraError
 from vertebra.nodes.visit import current_visit
 from vertebra.ports import crash_point
 from vertebra.runtime import events
+from vertebra.runtime.delivering import deliver_checkpoint, deliver_latest
 from vertebra.runtime.execution import as_node_error
 from vertebra.runtime.interrupts import MARK
+from vertebra.runtime.live import shown
 from vertebra.runtime.outcome import pending_interrupts, run_of, stored_error
 from vertebra.runtime.position import RUN_KEY, has_begun
+from vertebra.runtime.remembering import thread_memory
 from vertebra.runtime.scope import Listener, Scope, current_scope
 from vertebra.runtime.session import Hold, holding
 from vertebra.runtime.snapshots import snapshot_of
@@ -54,7 +57,7 @@ class Drive:
             record.branch,
             principal if principal is not None else record.principal,
             listener,
-            journal=app.services.store.journal.under(lease),
+            journal=app.services.store.journal.under(lease, max_bytes=app.services.max_journal_bytes),
             seed=record.seed,
         )
 
@@ -68,8 +71,11 @@ class Drive:
 
     async def to_run(self) -> Run:
         """Drive on as ``to_next_stop``, and tell how the run stands then."""
-        _, error = await self.to_next_stop()
-        return await run_of(self.app, await self.app.services.store.runs.require(self.record.thread), error)
+        async with shown(self) as ended:
+            _, error = await self.to_next_stop()
+            run = await run_of(self.app, await self.app.services.store.runs.require(self.record.thread), error)
+            ended(run)
+        return run
 
     async def to_next_stop(self) -> tuple[RunStatus, VertebraError | None]:
         """Drive on until the run ends or waits, record how it stands, and let the thread go.
@@ -119,6 +125,12 @@ class Drive:
         return status, error
 
     async def _steps(self) -> tuple[RunStatus, VertebraError | None]:
+        try:
+            await self._remember()
+        except (StoreError, LeaseLost):
+            raise
+        except VertebraError as error:
+            return "failed", self._typed(error)
         while True:
             payload = await self._payload()
             if payload is _WAITING:
@@ -140,6 +152,13 @@ class Drive:
             answers = await self.app.services.store.runs.answers(self.record.thread)
             if not any(interrupt_id in answers for interrupt_id, _, _ in waiting):
                 return "interrupted", None
+
+    async def _remember(self) -> None:
+        """Deliver what the last process left undelivered, and let the nodes have their memory."""
+        services = self.app.services
+        await deliver_latest(services, self.record.thread)
+        journal, principal = self.scope.journal, self.scope.principal
+        self.scope.memory_of = await thread_memory(self.app, self.record, journal, principal)
 
     async def _invoke(self, payload: Any) -> None:
         """One call of LangGraph's loop, every superstep durable before the next."""
@@ -216,6 +235,7 @@ class Drive:
         """Called by the saver after each checkpoint: progress for the run record, an event for listeners."""
         if self.record.recoveries:
             await self.app.services.store.runs.progressed(self.lease, None if namespace else checkpoint["id"])
+        await deliver_checkpoint(self.app.services, self.record.thread, namespace, checkpoint, metadata)
         if namespace:
             return
         finished, self.scope.returned = tuple(self.scope.returned), []
@@ -237,9 +257,9 @@ class Drive:
         if type(error).__name__ == "InvalidUpdateError":
             typed: VertebraError = ParallelWrites(f"Two branches wrote one field at once: {error}")
         else:
-            found = next((at for raised, *at in self.scope.failures if raised is error), None)
+            found = next(((node, step) for raised, node, step in self.scope.failures if raised is error), None)
             node, step = found or ("?", None)
-            typed = as_node_error(error, node) if not isinstance(error, VertebraError) else error
+            typed = as_node_error(error, str(node)) if not isinstance(error, VertebraError) else error
             typed.__cause__ = error if typed is not error else error.__cause__
             if found is not None:
                 typed = typed.located(node=node, step=step)
