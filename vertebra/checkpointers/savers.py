@@ -33,6 +33,8 @@ def open_saver(
         sqlite = SqliteCheckpointer(url, serde=serde, fenced=url.backend == "sqlite", seals=seals)
         return sqlite, sqlite.close
     try:
+        import langgraph.checkpoint.postgres  # noqa: F401
+
         from vertebra.checkpointers.postgres import PostgresCheckpointer
     except ImportError as error:
         raise MissingExtra(

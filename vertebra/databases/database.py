@@ -276,7 +276,7 @@ def open_pool(url: StoreUrl, **kwargs: Any) -> Any:
             max_size=POOL_SIZE,
             kwargs=kwargs,
             configure=configure,
-            check=Pool.check_connection,
+            check=Pool.check_quietly,
             timeout=CONNECT_TIMEOUT_S,
             open=False,
         )

@@ -51,11 +51,13 @@ class HeldWrites:
 
     def add(self, writes: Writes) -> None:
         with self._mutex:
+            wake = not self._waiting  # what comes later is due later
             self._waiting.setdefault(writes.thread, []).append(writes)
             if self._flusher is None:
                 self._flusher = threading.Thread(target=self._run, name="vertebra-held", daemon=True)
                 self._flusher.start()
-        self._wake.set()
+        if wake:
+            self._wake.set()
 
     def take(self, thread: str) -> list[Writes]:
         """All that waits for the thread, in the order in which it was handed in. Hold the thread's lock."""
@@ -86,14 +88,13 @@ class HeldWrites:
 
     def _run(self) -> None:
         while not self._closed:
-            self._wake.wait()
             self._wake.clear()
-            while not self._closed and (first := self._first()) is not None:
-                wait_s = first.due - time.monotonic()
-                if wait_s > 0:
-                    time.sleep(wait_s)
-                else:
-                    self._flush(first.thread)
+            first = self._first()
+            wait_s = None if first is None else first.due - time.monotonic()
+            if first is None or (wait_s is not None and wait_s > 0):
+                self._wake.wait(wait_s)
+            else:
+                self._flush(first.thread)
 
     def _first(self) -> Writes | None:
         with self._mutex:

@@ -46,8 +46,11 @@ def delete(connection: Any, thread: str) -> None:
     connection.execute("DELETE FROM vertebra_state_threads WHERE thread = %s", (thread,))
 
 
-def prune(connection: Any, serde: MarkingSerializer, thread: str, keep: int) -> None:
-    """All but the last ``keep`` checkpoints of each namespace, and those that their delta channels start from."""
+def prune(connection: Any, serde: MarkingSerializer, thread: str, keep: int, *, dry_run: bool = False) -> int:
+    """All but the last ``keep`` checkpoints of each namespace, and those that their delta channels start from.
+
+    Returns how many go; 0 keeps nothing of the thread.
+    """
     ids: dict[str, list[str]] = {}
     for row in connection.execute(
         "SELECT checkpoint_ns, checkpoint_id FROM checkpoints WHERE thread_id = %s ORDER BY checkpoint_id DESC",
@@ -59,7 +62,12 @@ def prune(connection: Any, serde: MarkingSerializer, thread: str, keep: int) -> 
     for namespace, id in tuple(kept):
         kept |= _needed(saver, thread, namespace, id)
     places = [(namespace, id) for namespace, all_ids in ids.items() for id in all_ids]
-    drop(connection, serde, thread, [place for place in places if place not in kept])
+    dropped = [place for place in places if place not in kept]
+    if not dry_run and keep:
+        drop(connection, serde, thread, dropped)
+    elif not dry_run:
+        delete(connection, thread)
+    return len(dropped)
 
 
 def of_runs(connection: Any, run_ids: Sequence[str]) -> dict[str, list[Place]]:
@@ -159,3 +167,4 @@ def _sweep_pieces(connection: Any, serde: MarkingSerializer, thread: str) -> Non
     refs = [serde.ref_of(thread, row["checkpoint_ns"], row["channel"], row["blob"]) for row in marks]
     dead = {row["number"] for row in rows} - set(decoder.reachable(refs))
     connection.execute(f"{_DELETE_PIECES} AND p.number = ANY(%s)", (thread, list(dead)))
+    connection.execute("UPDATE vertebra_state_threads SET generation = generation + 1 WHERE thread = %s", (thread,))

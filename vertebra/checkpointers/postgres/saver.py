@@ -20,6 +20,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from vertebra.checkpointers.postgres.opening import open_state
 from vertebra.checkpointers.postgres.state import Fence
 from vertebra.checkpointers.savers import serializer
+from vertebra.checkpointers.together import Together
 from vertebra.databases.database import POOL_SIZE, in_thread
 from vertebra.databases.sealing import NO_SEALS, Seals
 from vertebra.databases.url import StoreUrl
@@ -208,6 +209,13 @@ class PostgresCheckpointer(BasePostgresSaver):
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest", keep: int = 1) -> None:
         await self._hop(lambda: self.prune(thread_ids, strategy=strategy, keep=keep))
+
+    def together(self, thread_id: str, work: Together[T]) -> T:
+        """``work`` in one transaction with run records in the same database: see ``vertebra.checkpointers.together``."""
+        return self._state.together(str(thread_id), work)
+
+    async def atogether(self, thread_id: str, work: Together[T]) -> T:
+        return await self._hop(lambda: self.together(thread_id, work))
 
     async def _hop(self, work: Callable[[], T]) -> T:
         return await in_thread(self._threads, work, f"store {self._state.url}")

@@ -29,6 +29,8 @@ from vertebra.checkpointers.postgres.marking import KIND, MarkingSerializer
 from vertebra.checkpointers.postgres.memos import Memos
 from vertebra.checkpointers.postgres.sealing import Stored, open_checkpoint, open_history, seal_checkpoint
 from vertebra.checkpointers.postgres.writing import Stale, changing, look, written
+from vertebra.checkpointers.together import Together
+from vertebra.databases.database import PostgresTx
 from vertebra.databases.failures import closed, driver_errors
 from vertebra.databases.sealing import NO_SEALS, Seals
 from vertebra.databases.url import StoreUrl
@@ -309,6 +311,15 @@ class PostgresState:
         for thread in threads:
             with self._changing([thread]) as connection:
                 retention.prune(connection, self.serde, thread, keep)
+
+    def together(self, thread: str, work: Together[T]) -> T:
+        """Call ``work`` in a transaction over state and, in the same database, run records."""
+        with self._changing([thread]) as connection:
+
+            def drop(keep: int, dry_run: bool) -> int:
+                return retention.prune(connection, self.serde, thread, keep, dry_run=dry_run)
+
+            return work(PostgresTx(connection.cursor(row_factory=tuple_row), self._seals), drop)
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         self.flush()

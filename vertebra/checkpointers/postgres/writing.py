@@ -73,12 +73,10 @@ def look(connection: Any, lease: Lease) -> None:
 
 @contextmanager
 def changing(connection: Any, threads: Sequence[str], lease: Lease | None) -> Iterator[None]:
-    """A transaction that deletes what these threads have stored: no checkpoint is made of it meanwhile, nor later."""
+    """A transaction that may delete what these threads have stored: no checkpoint of theirs is written meanwhile."""
     with connection.transaction():
         for thread in sorted(threads):
-            connection.execute(
-                "UPDATE vertebra_state_threads SET generation = generation + 1 WHERE thread = %s", (thread,)
-            )
+            connection.execute("SELECT 1 FROM vertebra_state_threads WHERE thread = %s FOR UPDATE", (thread,))
         if lease is not None and not connection.execute(f"{_HELD} FOR SHARE", held_arguments(lease)).fetchall():
             raise lost(lease)
         yield
