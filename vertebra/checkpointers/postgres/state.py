@@ -17,6 +17,7 @@ from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from psycopg import DataError, OperationalError
+from psycopg.rows import tuple_row
 
 from vertebra.checkpointers.fencing import current_lease
 from vertebra.checkpointers.lease import Lease
