@@ -22,7 +22,7 @@ def open_state(
     url: StoreUrl, serde: SerializerProtocol, *, trust_identity: bool, fenced: bool, seals: Seals
 ) -> PostgresState:
     """Raises ``StoreUrlInvalid``, ``StoreUnavailable``, ``StoreTooNew``."""
-    pool = open_pool(url, row_factory=dict_row, prepare_threshold=0)
+    pool = open_pool(url, quietly=True, row_factory=dict_row, prepare_threshold=0)
     try:
         with driver_errors(url):
             _make_tables(pool)

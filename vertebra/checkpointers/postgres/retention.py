@@ -49,7 +49,7 @@ def delete(connection: Any, thread: str) -> None:
 def prune(connection: Any, serde: MarkingSerializer, thread: str, keep: int, *, dry_run: bool = False) -> int:
     """All but the last ``keep`` checkpoints of each namespace, and those that their delta channels start from.
 
-    Returns how many go; 0 keeps nothing of the thread.
+    0: everything of the thread. Returns how many go. ``dry_run``: they stay.
     """
     ids: dict[str, list[str]] = {}
     for row in connection.execute(

@@ -316,11 +316,10 @@ class PostgresState:
     def together(self, thread: str, work: Together[T]) -> T:
         """Call ``work`` in a transaction over state and, in the same database, run records."""
         with self._changing([thread]) as connection:
-
-            def drop(keep: int, dry_run: bool) -> int:
-                return retention.prune(connection, self.serde, thread, keep, dry_run=dry_run)
-
-            return work(PostgresTx(connection.cursor(row_factory=tuple_row), self._seals), drop)
+            return work(
+                PostgresTx(connection.cursor(row_factory=tuple_row), self._seals),
+                lambda keep, dry_run: retention.prune(connection, self.serde, thread, keep, dry_run=dry_run),
+            )
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         self.flush()
