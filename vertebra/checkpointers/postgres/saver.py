@@ -211,7 +211,7 @@ class PostgresCheckpointer(BasePostgresSaver):
         await self._hop(lambda: self.prune(thread_ids, strategy=strategy, keep=keep))
 
     def together(self, thread_id: str, work: Together[T]) -> T:
-        """``work`` in one transaction with run records: see ``vertebra.checkpointers.together``."""
+        """``work`` in one transaction with the run records beside it: see ``vertebra.checkpointers.together``."""
         return self._state.together(str(thread_id), work)
 
     async def atogether(self, thread_id: str, work: Together[T]) -> T:
