@@ -104,9 +104,14 @@ def require_store(url: str) -> None:
         )
 
 
+def encryption_key() -> str | None:
+    """From the environment alone: a command line is seen by all who list processes, and URLs are printed."""
+    return os.environ.get("VERTEBRA_ENCRYPTION_KEY") or None
+
+
 def open_store(url: str) -> Store:
     """A store that is there. Raises ``StoreError``, ``UsageError``."""
     from vertebra.checkpointers import open_checkpointer
 
     require_store(url)
-    return open_checkpointer(url)
+    return open_checkpointer(url, encryption=encryption_key())

@@ -9,7 +9,7 @@ from typing import Any
 from vertebra.checkpointers.pieces.chunk_cache import ChunkCache
 from vertebra.checkpointers.pieces.chunks import Entry, Level, spread
 from vertebra.checkpointers.pieces.codec import Codec
-from vertebra.checkpointers.pieces.encoding import DICT, NO_DIGEST, digest_of
+from vertebra.checkpointers.pieces.encoding import DICT, NO_DIGEST, PIECE, digest_of
 from vertebra.errors import StoreCorrupt
 
 Fetch = Callable[[Sequence[int]], Iterable[tuple[int, bytes]]]
@@ -17,7 +17,7 @@ Fetch = Callable[[Sequence[int]], Iterable[tuple[int, bytes]]]
 
 
 class Decoder:
-    """Reads one thread's pieces. ``cache`` serves several states that share pieces.
+    """Reads one thread's pieces, with the codec of that thread. ``cache`` serves several states that share pieces.
 
     ``chunks``: what is remembered of full chunks, whose ``thread`` this is.
     """
@@ -37,9 +37,13 @@ class Decoder:
         self._seen = None if chunks is None else partial(chunks.get, thread)
         self._keep = None if chunks is None else partial(chunks.put, thread)
 
-    def record(self, stored: bytes) -> Any:
-        """What ``Encoder.packed`` was given."""
-        record = self._codec.load(self._codec.unseal(stored))
+    def head(self, stored: bytes, *place: str | int | None) -> Any:
+        """The record in the row at ``place``, or the number of the piece that has it."""
+        return self._codec.load(self._codec.unseal(stored, *place))
+
+    def record(self, stored: bytes, *place: str | int | None) -> Any:
+        """What ``Encoder.packed`` was given for this place."""
+        record = self.head(stored, *place)
         return self._codec.load(self.plain([record])[record]) if isinstance(record, int) else record
 
     def values(self, refs: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,7 +121,7 @@ class Decoder:
             else:
                 wanted.append(entry)
         if wanted:
-            fetched: dict[Entry, bytes] = {n: self._codec.unseal(data) for n, data in self._fetch(wanted)}
+            fetched: dict[Entry, bytes] = {n: self._codec.unseal(data, PIECE, n) for n, data in self._fetch(wanted)}
             if missing := set(wanted) - fetched.keys():
                 raise StoreCorrupt(f"The state refers to pieces that are not in the database: {sorted(missing)[:5]}.")
             found.update(fetched)

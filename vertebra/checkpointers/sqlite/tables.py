@@ -14,6 +14,7 @@ from vertebra.errors import StoreTooNew
 
 VERSION = 1
 PIECE_BITS = 36  # pieces of a thread: 6.9e10; threads of a file: 1.3e8
+PIECE_MASK = (1 << PIECE_BITS) - 1
 
 _TABLES = (
     "CREATE TABLE vertebra_state_version (version BIGINT NOT NULL)",
