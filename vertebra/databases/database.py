@@ -33,6 +33,9 @@ IDLE_TRANSACTION_S = 10.0
 class Tx(Protocol):
     """One open transaction. Statements take ``?`` for each argument on every backend."""
 
+    backend: str
+    """``sqlite`` or ``postgresql``, for what only one of them has."""
+
     def execute(self, sql: str, *args: Any) -> int:
         """Run a statement; the number of rows it touched."""
 
@@ -145,6 +148,8 @@ def _retry_while_locked(action: Callable[[], Any]) -> None:
 
 
 class _SqliteTx:
+    backend = "sqlite"
+
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
@@ -236,6 +241,8 @@ def open_pool(url: StoreUrl, **kwargs: Any) -> Any:
 
 
 class _PostgresTx:
+    backend = "postgresql"
+
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 

@@ -1,9 +1,13 @@
-"""What was said, apart from state: conversations that outlive threads, opened by one URL."""
+"""What was said, apart from state: conversations that outlive threads, opened by one URL, and found again."""
 
 from vertebra.memory.carrying import Imported
 from vertebra.memory.conversation import Conversation
 from vertebra.memory.messages import ChatMessage
 from vertebra.memory.opening import Memory, open_memory
+from vertebra.memory.recall.embedders import Embedder, HashingEmbedder
+from vertebra.memory.recall.pending import Embedded
+from vertebra.memory.recall.searching import Hit, SearchResult
+from vertebra.memory.recall.snippets import Snippet
 from vertebra.memory.records import Branch, ConversationRecord, Message, Provenance
 
 __all__ = [
@@ -11,9 +15,15 @@ __all__ = [
     "ChatMessage",
     "Conversation",
     "ConversationRecord",
+    "Embedded",
+    "Embedder",
+    "HashingEmbedder",
+    "Hit",
     "Imported",
     "Memory",
     "Message",
     "Provenance",
+    "SearchResult",
+    "Snippet",
     "open_memory",
 ]

@@ -9,6 +9,7 @@ from vertebra.errors import BranchExists, MessageNotFound
 from vertebra.memory import reading
 from vertebra.memory.appending import ensure, require_branch
 from vertebra.memory.place import Place
+from vertebra.memory.recall import index
 from vertebra.memory.records import MAIN
 
 TABLES = ("messages", "branches", "tags")
@@ -80,6 +81,7 @@ def delete(tx: Tx, place: Place, subject: str | None) -> bool:
     place.lock(tx)
     if not reading.exists(tx, place, subject):
         return False
+    index.remove(tx, *place.scope)
     for table in TABLES:
         tx.execute(f"DELETE FROM vertebra_memory_{table} WHERE tenant = ? AND conversation = ?", *place.scope)
     tx.execute("DELETE FROM vertebra_memory_conversations WHERE tenant = ? AND id = ?", *place.scope)

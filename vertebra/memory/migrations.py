@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from vertebra.databases import migrating
 from vertebra.databases.database import Database
+from vertebra.memory.recall.tables import RECALL
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
+MIGRATIONS: migrating.Migrations = (
     (
         """
         CREATE TABLE vertebra_memory_conversations (
@@ -62,6 +63,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE UNIQUE INDEX vertebra_memory_by_key ON vertebra_memory_messages (tenant, conversation, append_key)",
     ),
+    RECALL,
 )
 
 

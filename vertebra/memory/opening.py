@@ -14,18 +14,22 @@ from vertebra.memory.conversation import Conversation
 from vertebra.memory.lines import Carried, read_lines
 from vertebra.memory.migrations import migrate
 from vertebra.memory.place import name_of, place, tenant_of
+from vertebra.memory.recall.embedders import Embedder
+from vertebra.memory.recall.face import Recalling
+from vertebra.memory.recall.searching import Searcher
 from vertebra.memory.records import MAIN, ConversationRecord
 
 
-class Memory:
+class Memory(Recalling):
     """An open memory. A context manager, sync and async; ``close()`` may be called twice.
 
     ``tenant`` bounds every method: nothing of another tenant is seen or touched. None is a tenant of its own.
     """
 
-    def __init__(self, url: StoreUrl) -> None:
+    def __init__(self, url: StoreUrl, embedder: Embedder | None = None) -> None:
         self.url = url.absolute()
         self._database = open_database(self.url)
+        self.embedder, self._searcher = embedder, Searcher(embedder)
         self._closed = False
         try:
             migrate(self._database)
@@ -155,9 +159,10 @@ def _putting(tenant: str | None, carried: Carried) -> Callable[[Tx], bool]:
     return lambda tx: carrying.put(tx, scope, carried)
 
 
-def open_memory(url: str) -> Memory:
+def open_memory(url: str, *, embedder: Embedder | None = None) -> Memory:
     """Open ``memory://``, ``sqlite:///file`` or ``postgresql://...``; its tables are made when they are not there.
 
+    ``embedder``: what makes vectors for ``search`` and ``embed_pending``; appends never call it.
     May share a database with the state of threads. Raises ``StoreUrlInvalid``, ``StoreUnavailable``,
     ``StoreCorrupt``, ``StoreTooNew`` and ``MissingExtra``.
 
@@ -167,4 +172,4 @@ def open_memory(url: str) -> Memory:
             conversation = memory.conversation("visit-42", subject="patient-7")
             conversation.append_sync({"role": "user", "content": "He coughs at night."})
     """
-    return Memory(StoreUrl.parse(url))
+    return Memory(StoreUrl.parse(url), embedder)
