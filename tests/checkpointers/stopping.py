@@ -17,38 +17,74 @@ from vertebra.ports import set_crash_hook
 
 
 class Stopped:
-    """A forked child that runs ``work`` and stops itself, once, at the ``nth`` crash point of this name.
+    """A forked child that runs ``work`` and is stopped, once, at the ``nth`` crash point of this name.
 
-    Not while another of its threads is in a transaction on ``url``: SQLite's lock would be held for good.
+    A context manager: whatever the test does, no child outlives it. The child waits at the point while its parent stops
+    it: a stop takes effect some instants after it is asked for, on each thread for itself. It is stopped anew where
+    another of its threads turns out to be in a transaction on ``url``: SQLite's lock would be held for good.
     """
 
     def __init__(self, work: Callable[[], Any], point: str, *, nth: int = 1, url: str) -> None:
         self._told, tell = os.pipe()
+        reached, reach = os.pipe()
+        go, self._go = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
+            os.close(self._go)
             said = "nothing"
             try:
-                set_crash_hook(_stop_at(point, nth, StoreUrl.parse(url)))
+                set_crash_hook(_wait_at(point, nth, reach, go))
                 work()
             except BaseException as error:
                 said = type(error).__name__
             finally:
                 os.write(tell, said.encode())
                 os._exit(0)
-        os.close(tell)
-        _, status = os.waitpid(self.pid, os.WUNTRACED)
-        assert os.WIFSTOPPED(status), f"it ended before {point}, with {os.read(self._told, 100)!r}"
+        for end in (tell, reach, go):
+            os.close(end)
+        try:
+            waits = os.read(reached, 1)
+            assert waits, f"it ended before {point}, with {os.read(self._told, 100)!r}"
+            self._stop(StoreUrl.parse(url))
+        except BaseException:
+            self._end()
+            raise
+        finally:
+            os.close(reached)
+
+    def _stop(self, url: StoreUrl) -> None:
+        for _ in range(1000):
+            os.kill(self.pid, signal.SIGSTOP)
+            os.waitpid(self.pid, os.WUNTRACED)
+            if url.backend != "sqlite" or _may_be_written(url):
+                return
+            os.kill(self.pid, signal.SIGCONT)
+        raise AssertionError("whenever it is stopped, it is in a transaction")
 
     def wake(self) -> str:
         """Let it go on; the name of the error with which it ends."""
+        os.write(self._go, b"!")
         os.kill(self.pid, signal.SIGCONT)
         os.waitpid(self.pid, 0)
-        said = os.read(self._told, 100).decode()
+        self.pid = 0
+        return os.read(self._told, 100).decode()
+
+    def __enter__(self) -> Stopped:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            self.pid = 0
         os.close(self._told)
-        return said
+        os.close(self._go)
 
 
-def _stop_at(point: str, nth: int, url: StoreUrl) -> Callable[[str], None]:
+def _wait_at(point: str, nth: int, reach: int, go: int) -> Callable[[str], None]:
     lock, reached = threading.Lock(), 0
 
     def hook(name: str) -> None:
@@ -57,15 +93,24 @@ def _stop_at(point: str, nth: int, url: StoreUrl) -> Callable[[str], None]:
             with lock:
                 reached += 1
                 due = reached == nth
-            if due and url.backend == "sqlite":
-                with closing(sqlite3.connect(url.path, isolation_level=None, timeout=10)) as lite:
-                    lite.execute("BEGIN IMMEDIATE")
-                    lite.execute("ROLLBACK")
-                    os.kill(os.getpid(), signal.SIGSTOP)
-            elif due:
-                os.kill(os.getpid(), signal.SIGSTOP)
+            if due:
+                os.write(reach, b"!")
+                os.read(go, 1)
 
     return hook
+
+
+def _may_be_written(url: StoreUrl) -> bool:
+    """Whether nobody is within a transaction on the file, nor at opening or closing it."""
+    try:
+        with closing(sqlite3.connect(url.path, isolation_level=None, timeout=0)) as lite:
+            lite.execute("BEGIN IMMEDIATE")
+            lite.execute("ROLLBACK")
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            raise
+        return False
+    return True
 
 
 def every_table(url: str) -> dict[str, list[str]]:

@@ -87,19 +87,19 @@ def test_a_stopped_process_that_was_replaced_writes_nothing(
 ) -> None:
     with open_checkpointer(durable_url) as store:
         assert store.saver  # its tables are made
-    stopped = Stopped(lambda: drive(durable_url), point, nth=nth, url=durable_url)
-    with opened(durable_url) as app:
-        deadline = time.monotonic() + 20
-        while not (runs := app.recover_sync()):  # until the lease has run out
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        (run,) = runs
-        assert run.status == "done"
-        assert run.output.notes[-1] == "last"
-        assert len(run.output.notes) == 3
-    before = every_table(durable_url)
-    assert stopped.wake() == "LeaseLost"
-    assert every_table(durable_url) == before
+    with Stopped(lambda: drive(durable_url), point, nth=nth, url=durable_url) as stopped:
+        with opened(durable_url) as app:
+            deadline = time.monotonic() + 60
+            while not (runs := app.recover_sync()):  # until the lease has run out
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            (run,) = runs
+            assert run.status == "done"
+            assert run.output.notes[-1] == "last"
+            assert len(run.output.notes) == 3
+        before = every_table(durable_url)
+        assert stopped.wake() == "LeaseLost"
+        assert every_table(durable_url) == before
 
 
 @pytest.fixture(params=["sqlite", "postgres", "memory", "a saver that is given"])

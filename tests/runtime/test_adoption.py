@@ -154,6 +154,8 @@ async def test_a_failed_node_is_skipped_by_hand(store_url: str) -> None:
         run = await app.run({"words": ["before"]}, thread_id="t", on_event=seen.append)
         assert run.error is not None
         assert run.error.code == "node_failed"
+        assert run.error.message == "Node 'node' raised RuntimeError: gone."
+        assert (run.error.context["node"], run.error.context["step"]) == ("node", 1)
         assert [type(e).__name__ for e in seen if isinstance(e, events.NodeEvent)] == ["NodeStarted", "NodeFailed"]
         run = await app.resume("t", skip="node", update={"words": ["by hand"]}, on_event=seen.append)
         assert run.output["words"] == ["before", "by hand"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
+import signal
 import time
 from typing import Any
 
@@ -25,7 +27,8 @@ from vertebra import (
     transition,
 )
 from vertebra.errors import InvalidUpdate, ThreadCancelled, UsageError
-from vertebra.testing import ScriptedModel
+from vertebra.runtime.app import App
+from vertebra.testing import ScriptedModel, crash_at
 
 QUICK = Retry(attempts=3, wait_initial_s=0.01, jitter_s=0)
 
@@ -212,6 +215,19 @@ async def test_the_second_writer_of_a_plain_field_fails_and_can_be_mended(store_
         assert (run.status, run.output.n, run.output.log) == ("done", 1, ["second"])
 
 
+def killed(work: Any, graph: Graph, url: str) -> int:
+    """The exit code of a process that does this with an app of its own, and in which deadly nodes kill."""
+    pid = os.fork()
+    if pid == 0:
+        os.environ["VERTEBRA_TEST_DEADLY"] = "1"
+        try:
+            with graph.compile(checkpointer=url, max_recoveries=2) as app:
+                asyncio.run(work(app))
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
 def test_a_run_that_kills_its_processes_is_set_aside(durable_url: str) -> None:
     @transition
     def deadly(state: State) -> dict[str, object]:
@@ -220,15 +236,7 @@ def test_a_run_that_kills_its_processes_is_set_aside(durable_url: str) -> None:
         return {"log": ["survived"]}
 
     def in_child(work: Any) -> int:
-        pid = os.fork()
-        if pid == 0:
-            os.environ["VERTEBRA_TEST_DEADLY"] = "1"
-            try:
-                with line(deadly).compile(checkpointer=durable_url, max_recoveries=2) as app:
-                    asyncio.run(work(app))
-            finally:
-                os._exit(0)
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        return killed(work, line(deadly), durable_url)
 
     assert in_child(lambda app: app.run({}, thread_id="t")) == 9
     assert in_child(lambda app: app.recover()) == 9
@@ -241,6 +249,55 @@ def test_a_run_that_kills_its_processes_is_set_aside(durable_url: str) -> None:
         assert len(run.error.context["story"]) == 3
         assert app.recover_sync() == []
         assert app.resume_sync("t").output.log == ["survived"]
+
+
+def within(inner: Graph) -> Graph:
+    """A graph whose one node is another graph."""
+    outer = Graph(State, name="outer")
+    outer.add_edge(START, inner)
+    outer.add_edge(inner, END)
+    return outer
+
+
+def test_a_subgraph_that_gets_on_is_not_set_aside(durable_url: str, tmp_path: Any) -> None:
+    def deadly_once(state: State) -> dict[str, object]:
+        mark = tmp_path / str(state.n)
+        if os.environ.get("VERTEBRA_TEST_DEADLY") == "1" and not mark.exists():
+            mark.touch()
+            os._exit(9)
+        return {"n": state.n + 1}
+
+    inner = Graph(State, name="inner")
+    names = [f"step{number}" for number in range(5)]
+    for name in names:
+        inner.add_node(name, transition(deadly_once))
+    for before, after in itertools.pairwise((START, *names, END)):
+        inner.add_edge(before, after)
+    graph = within(inner)
+    assert killed(lambda app: app.run({}, thread_id="t"), graph, durable_url) == 9
+    for _ in range(4):
+        assert killed(lambda app: app.recover(), graph, durable_url) == 9
+    with graph.compile(checkpointer=durable_url, max_recoveries=2) as app:
+        (run,) = app.recover_sync()
+        assert (run.status, run.output.n) == ("done", 5)
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_a_subgraph_that_does_not_get_on_is_set_aside(durable_url: str, steps: int) -> None:
+    @transition
+    def deadly(state: State) -> dict[str, object]:
+        if os.environ.get("VERTEBRA_TEST_DEADLY") == "1":
+            os._exit(9)
+        return {"n": state.n + 1}
+
+    graph = within(line(*[step] * steps, deadly, name="inner"))
+    assert killed(lambda app: app.run({}, thread_id="t"), graph, durable_url) == 9
+    for _ in range(2):
+        assert killed(lambda app: app.recover(), graph, durable_url) == 9
+    with graph.compile(checkpointer=durable_url, max_recoveries=2) as app:
+        (run,) = app.recover_sync()
+        assert run.error is not None
+        assert run.error.code == "crash_loop"
 
 
 async def test_a_deadline_answers_with_the_default(durable_url: str) -> None:
@@ -347,6 +404,39 @@ async def test_a_skipped_node_leaves_a_trace(store_url: str) -> None:
         assert (run.status, run.output.log, run.output.n) == ("done", ["by hand"], 1)
         (item,) = await app.services.store.journal.interventions("t")
         assert (item["kind"], item["node"], item["principal"]) == ("skip", "stuck", "op")
+
+
+async def test_a_skip_that_is_refused_leaves_the_thread_as_it_was(store_url: str) -> None:
+    @effect
+    def stuck(state: State) -> dict[str, object]:
+        raise RuntimeError("the other system is gone")
+
+    async with line(stuck, step).compile(checkpointer=store_url) as app:
+        failed = await app.run({}, thread_id="t")
+        for refused in ({"skip": "step"}, {"skip": "stuck", "update": {"unknown": 1}}, {"fresh": "step"}):
+            with pytest.raises((UsageError, InvalidUpdate)):
+                await app.resume("t", **refused)
+            run = await app.status("t")
+            assert (run.status, run.next) == ("failed", ("stuck",))
+            assert str(run.error) == str(failed.error)
+
+
+def test_a_skip_whose_process_is_killed_is_not_lost(durable_url: str) -> None:
+    @effect
+    def stuck(state: State) -> dict[str, object]:
+        raise RuntimeError("the other system is gone")
+
+    async def skip(app: App) -> None:
+        with crash_at("thread.begun"):
+            await app.resume("t", skip="stuck", update={"log": ["by hand"]}, principal="op")
+
+    graph = line(stuck, step)
+    with graph.compile(checkpointer=durable_url) as app:
+        assert app.run_sync({}, thread_id="t").status == "failed"
+    assert killed(skip, graph, durable_url) == -signal.SIGKILL
+    with graph.compile(checkpointer=durable_url) as app:
+        (run,) = app.recover_sync()
+        assert (run.status, run.output.log, run.output.n) == ("done", ["by hand"], 1)
 
 
 async def test_a_skipped_node_leaves_its_siblings_to_be_executed(store_url: str) -> None:

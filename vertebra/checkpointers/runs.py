@@ -128,11 +128,14 @@ class RunStore:
         """Prolong the lease, from the heartbeat's own thread."""
         return self._database.run_sync(lambda tx: _renew(tx, lease))
 
-    async def progressed(self, lease: Lease, progress: str) -> None:
-        """Note that a checkpoint is durable: the count of recoveries without progress starts anew."""
+    async def progressed(self, lease: Lease, progress: str | None) -> None:
+        """Note that a checkpoint is durable: the count of recoveries without progress starts anew.
+
+        ``progress``: the checkpoint; None for one of a subgraph, which leaves the thread before the same node.
+        """
         await self._database.run(
             lambda tx: tx.execute(
-                "UPDATE vertebra_threads SET recoveries = 0, progress = ?, updated_at = ? "
+                "UPDATE vertebra_threads SET recoveries = 0, progress = coalesce(?, progress), updated_at = ? "
                 "WHERE thread = ? AND lease_epoch = ? AND lease_holder = ? AND recoveries > 0",
                 *(progress, tx.now(), lease.thread, lease.epoch, lease.holder.to_text()),
             )

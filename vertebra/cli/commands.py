@@ -20,7 +20,6 @@ from vertebra.cli.differing import diff
 from vertebra.cli.loading import load_graph, open_store, read_json, require_store
 from vertebra.cli.progress import Progress
 from vertebra.cli.terminal import Terminal, clean
-from vertebra.errors import UsageError
 from vertebra.types import Interrupt, Run, ThreadRecord
 
 if TYPE_CHECKING:
@@ -35,29 +34,9 @@ def execute(options: argparse.Namespace) -> int:
     if options.command == "graph" and options.action != "diff":
         from vertebra.cli import looking
 
-        return {"check": _check, "prove": looking.prove, "bounds": looking.bounds}[options.action](options)
+        return {"check": looking.check, "prove": looking.prove, "bounds": looking.bounds}[options.action](options)
     code: int = asyncio.run(_ASYNC[options.command](options))
     return code
-
-
-def _check(options: argparse.Namespace) -> int:
-    graph = load_graph(options.graph)
-    if not hasattr(graph, "check"):
-        raise UsageError(
-            f"{options.graph!r} is adopted from LangGraph, so there is nothing to check before it runs.",
-            remedy="build it as a Graph to have it checked.",
-        )
-    findings = graph.check()
-    terminal = Terminal.of(sys.stdout)
-    if options.json:
-        print(json.dumps([printing.finding_data(finding) for finding in findings]))
-    else:
-        for finding in findings:
-            style = "red" if finding.severity == "error" else "yellow"
-            head, _, rest = clean(str(finding)).partition(":")
-            print(f"{terminal.paint(head, style)}:{rest}")
-        print(f"graph {graph.name} {graph.version}: {printing.counted(len(findings), 'finding')}.")
-    return 1 if any(finding.severity == "error" for finding in findings) else 0
 
 
 async def _run(options: argparse.Namespace) -> int:

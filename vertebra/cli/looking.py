@@ -1,4 +1,4 @@
-"""What ``vertebra graph`` tells of the paths of a graph: proofs and bounds."""
+"""What ``vertebra graph`` tells of a graph without running it: findings, proofs and bounds."""
 
 from __future__ import annotations
 
@@ -8,10 +8,32 @@ import math
 import sys
 from typing import Any
 
+from vertebra.cli import printing
 from vertebra.cli.loading import load_graph
 from vertebra.cli.terminal import Terminal, clean
 from vertebra.errors import UsageError
 from vertebra.types import END, START
+
+
+def check(options: argparse.Namespace) -> int:
+    """Print what the static checks find: 1 if any of it is an error."""
+    graph = load_graph(options.graph)
+    if not hasattr(graph, "check"):
+        raise UsageError(
+            f"{options.graph!r} is adopted from LangGraph, so there is nothing to check before it runs.",
+            remedy="build it as a Graph to have it checked.",
+        )
+    findings = graph.check()
+    terminal = Terminal.of(sys.stdout)
+    if options.json:
+        print(json.dumps([printing.finding_data(finding) for finding in findings]))
+    else:
+        for finding in findings:
+            style = "red" if finding.severity == "error" else "yellow"
+            head, _, rest = clean(str(finding)).partition(":")
+            print(f"{terminal.paint(head, style)}:{rest}")
+        print(f"graph {graph.name} {graph.version}: {printing.counted(len(findings), 'finding')}.")
+    return 1 if any(finding.severity == "error" for finding in findings) else 0
 
 
 def prove(options: argparse.Namespace) -> int:

@@ -6,6 +6,8 @@ import argparse
 import os
 from typing import Any
 
+from vertebra.cli.options import add_json, command, count
+
 DEFAULT_MEMORY = "sqlite:///memory.db"
 
 
@@ -18,7 +20,7 @@ def add_parser(commands: Any) -> None:
 
 
 def _ls(actions: Any) -> None:
-    ls = _command(
+    ls = command(
         actions,
         "ls",
         "list the conversations of a memory, latest first",
@@ -32,7 +34,7 @@ def _ls(actions: Any) -> None:
 
 
 def _show(actions: Any) -> None:
-    show = _command(
+    show = command(
         actions,
         "show",
         "show a conversation: its branches, and the messages of one of them",
@@ -46,7 +48,7 @@ def _show(actions: Any) -> None:
 
 
 def _export(actions: Any) -> None:
-    export = _command(
+    export = command(
         actions,
         "export",
         "write conversations as JSON Lines: one, a subject's, or all of a tenant's",
@@ -60,43 +62,23 @@ def _export(actions: Any) -> None:
 
 
 def _import(actions: Any) -> None:
-    command = _command(
+    bring = command(
         actions,
         "import",
         "write exported conversations into a memory; it may be repeated",
         "vertebra memory import clinic.jsonl --tenant clinic",
         "zcat visit-42.jsonl.gz | vertebra memory import -",
     )
-    command.add_argument("file", metavar="FILE", help="JSON Lines of an export, or - for standard input")
-    _where(command)
+    bring.add_argument("file", metavar="FILE", help="JSON Lines of an export, or - for standard input")
+    _where(bring)
 
 
-def _command(actions: Any, name: str, text: str, *examples: str) -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = actions.add_parser(
-        name,
-        help=text,
-        description=f"{text[0].upper()}{text[1:]}.",
-        epilog="examples:\n" + "\n".join(f"  {line}" for line in examples),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    return command
-
-
-def _where(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--tenant", metavar="TENANT", help="whose conversations (default: those of no tenant)")
-    command.add_argument(
+def _where(action: argparse.ArgumentParser) -> None:
+    action.add_argument("--tenant", metavar="TENANT", help="whose conversations (default: those of no tenant)")
+    action.add_argument(
         "--memory",
         metavar="URL",
         default=os.environ.get("VERTEBRA_MEMORY") or DEFAULT_MEMORY,
         help=f"sqlite:///file or postgresql://... (default: $VERTEBRA_MEMORY, else {DEFAULT_MEMORY})",
     )
-    command.add_argument("--json", action="store_true", help="machine-readable output")
-
-
-def count(text: str) -> int:
-    """A number of things, at least one."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return number
+    add_json(action)

@@ -158,6 +158,7 @@ async def _execute(name: str, place: Place, runnable: Any, state: Any, config: A
 
 async def _failed(scope: Scope, visit: Visit, at: tuple[str, str, int, str], started: float, error: Exception) -> None:
     typed = as_node_error(error, visit.node)
+    scope.failures.append((error, visit.node, visit.step))
     if because_of_an_answer(error) and visit.finished:
         # LangGraph's RetryPolicy would be fed the same recorded answer for ever.
         kept = kept_before(visit.finished, len(visit.epochs))

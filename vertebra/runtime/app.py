@@ -204,14 +204,14 @@ class App(LangGraphFace, SyncFace):
             standing = await run_of(self, record)
             if standing.interrupts:
                 return standing
-        before = record.status
+        before = record
         record, lease = await patiently(
             lambda: store.runs.take(thread_id, new_holder(), self.services.lease_ttl_s, by_hand=True),
             self.services.clock,
             wait_s,
         )
         drive = Drive(self, record, lease, principal=principal, listener=on_event, given=None)
-        drive.status_before = before
+        drive.before = before
         if skip is not None:
             await drive.prepared(skip_node(self, record, drive.scope.journal, skip, update, principal_id(principal)))
         if fresh is not None:

@@ -16,7 +16,7 @@ from vertebra.ports import crash_point
 from vertebra.runtime import events
 from vertebra.runtime.execution import as_node_error
 from vertebra.runtime.interrupts import MARK
-from vertebra.runtime.outcome import pending_interrupts, run_of
+from vertebra.runtime.outcome import pending_interrupts, run_of, stored_error
 from vertebra.runtime.position import RUN_KEY, has_begun
 from vertebra.runtime.scope import Listener, Scope, current_scope
 from vertebra.runtime.session import Hold, holding
@@ -44,7 +44,8 @@ class Drive:
         self.lease = lease
         self.given = given
         self.advance: Callable[[Any], Awaitable[None]] = self._invoke
-        self.status_before: RunStatus = "failed"
+        self.before: ThreadRecord = record
+        """How the thread stood before it was taken."""
         self._hold: Hold | None = None
         self.scope = Scope(
             app.services,
@@ -149,7 +150,7 @@ class Drive:
         try:
             await steering
         except BaseException:
-            await asyncio.shield(self._finish(self.status_before, None))
+            await asyncio.shield(self._finish(self.before.status, stored_error(self.before.error)))
             raise
 
     def cancel(self) -> None:
@@ -213,10 +214,10 @@ class Drive:
 
     async def _edge_is_durable(self, namespace: str, checkpoint: Any, metadata: Any) -> None:
         """Called by the saver after each checkpoint: progress for the run record, an event for listeners."""
+        if self.record.recoveries:
+            await self.app.services.store.runs.progressed(self.lease, None if namespace else checkpoint["id"])
         if namespace:
             return
-        if self.record.recoveries:
-            await self.app.services.store.runs.progressed(self.lease, checkpoint["id"])
         finished, self.scope.returned = tuple(self.scope.returned), []
         step = int((metadata or {}).get("step", 0))
         self.scope.emit(events.EdgeCrossed(self.record.thread, step, checkpoint["id"], finished))
@@ -236,8 +237,12 @@ class Drive:
         if type(error).__name__ == "InvalidUpdateError":
             typed: VertebraError = ParallelWrites(f"Two branches wrote one field at once: {error}")
         else:
-            typed = as_node_error(error, "?") if not isinstance(error, VertebraError) else error
+            found = next((at for raised, *at in self.scope.failures if raised is error), None)
+            node, step = found or ("?", None)
+            typed = as_node_error(error, node) if not isinstance(error, VertebraError) else error
             typed.__cause__ = error if typed is not error else error.__cause__
+            if found is not None:
+                typed = typed.located(node=node, step=step)
         return typed.located(graph=self.app.name, thread=self.record.thread)
 
     async def _finish(self, status: RunStatus, error: VertebraError | None) -> None:

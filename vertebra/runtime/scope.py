@@ -44,6 +44,8 @@ class Scope:
     returned: list[str] = field(default_factory=list)
     claims: Claims = field(default_factory=Claims)
     siblings: Siblings = field(default_factory=Siblings)
+    failures: list[tuple[Exception, str, int]] = field(default_factory=list)
+    """What nodes of an adopted graph raised, and their name and step: LangGraph hands on the error alone."""
     stand_ins: Mapping[tuple[str, int], Any] = field(default_factory=dict)
     """What a person put in the place of a node's output, by node and step."""
     seed: str | None = None

@@ -20,8 +20,8 @@ from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.graph import END, START, StateGraph, add_messages
 from langgraph.types import Command, interrupt
 
+from tests.checkpointers.pieces.test_codec import Backwards
 from tests.checkpointers.sqlite.parts import Line, at, rows, stored_bytes, url_of, values_of
-from tests.checkpointers.sqlite.test_codec import Backwards
 from vertebra.checkpointers.savers import serializer
 from vertebra.checkpointers.sqlite import SqliteCheckpointer
 from vertebra.errors import StoreCorrupt, UsageError
@@ -198,7 +198,7 @@ def test_a_missing_piece_is_said_and_not_left_out(tmp_path: Path) -> None:
         Line(saver).put({"log": ["x" * 100, "y" * 100]})
     with closing(sqlite3.connect(tmp_path / "a.db")) as connection, connection:
         connection.execute("DELETE FROM vertebra_state_pieces")
-    with SqliteCheckpointer(url_of(tmp_path / "a.db")) as saver, pytest.raises(StoreCorrupt, match="not in the file"):
+    with SqliteCheckpointer(url_of(tmp_path / "a.db")) as saver, pytest.raises(StoreCorrupt, match="not in the database"):
         saver.get_tuple(at())
 
 

@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 
 from vertebra.checkpointers.fencing import HELD, current_lease, held_arguments, lost
 from vertebra.checkpointers.lease import Lease
+from vertebra.checkpointers.pieces.memo import ThreadMemo
 from vertebra.checkpointers.sqlite import tables
-from vertebra.checkpointers.sqlite.memo import ThreadMemo
 from vertebra.databases.database import connect_sqlite
 from vertebra.databases.failures import closed, driver_errors
 from vertebra.databases.url import StoreUrl
@@ -196,7 +196,8 @@ class Writer:
 
     def insert(self, connection: sqlite3.Connection, batch: Batch) -> None:
         """The rows of a batch, in a transaction that is open."""
-        connection.executemany(tables.PUT_PIECE, batch.pieces)
+        thread = batch.memo.number
+        connection.executemany(tables.PUT_PIECE, [(tables.key_of(thread, n), data) for n, data in batch.pieces])
         if batch.writes is not None:
             connection.execute(tables.PUT_WRITES, batch.writes)
         if batch.checkpoint is not None:

@@ -12,10 +12,10 @@ from typing import Any
 from langgraph.checkpoint.base import CheckpointTuple, DeltaChannelHistory
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from vertebra.checkpointers.pieces.codec import Codec
+from vertebra.checkpointers.pieces.memo import ThreadMemo
 from vertebra.checkpointers.sqlite import legacy, reading, retention
-from vertebra.checkpointers.sqlite.codec import Codec
 from vertebra.checkpointers.sqlite.commits import Batch, Writer
-from vertebra.checkpointers.sqlite.memo import ThreadMemo
 from vertebra.checkpointers.sqlite.putting import checkpoint_batch, learn, moved_batches, writes_batch
 from vertebra.checkpointers.sqlite.reader import Reader
 from vertebra.checkpointers.sqlite.reading import Query, Row

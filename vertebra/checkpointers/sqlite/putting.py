@@ -8,14 +8,13 @@ from typing import Any
 
 from langgraph.checkpoint.base import WRITES_IDX_MAP, CheckpointTuple, get_checkpoint_metadata
 
-from vertebra.checkpointers.sqlite.codec import Codec
+from vertebra.checkpointers.pieces.codec import Codec
+from vertebra.checkpointers.pieces.encoding import Encoder
+from vertebra.checkpointers.pieces.memo import Latest, ThreadMemo
+from vertebra.checkpointers.pieces.memo import Sequence as Stored
 from vertebra.checkpointers.sqlite.commits import Batch
-from vertebra.checkpointers.sqlite.decoding import Decoder
-from vertebra.checkpointers.sqlite.encoding import Encoder
 from vertebra.checkpointers.sqlite.legacy import Write
-from vertebra.checkpointers.sqlite.memo import Latest, ThreadMemo
-from vertebra.checkpointers.sqlite.memo import Sequence as Stored
-from vertebra.checkpointers.sqlite.reading import refs_of
+from vertebra.checkpointers.sqlite.reading import decoder_of, refs_of
 
 ROW_LIMIT = 700  # bytes of a record that stand in its row: longer rows would take a page of their own each
 
@@ -75,7 +74,7 @@ def moved_batches(codec: Codec, memo: ThreadMemo, found: CheckpointTuple, writes
 
 def learn(connection: sqlite3.Connection, codec: Codec, memo: ThreadMemo, namespace: str, parent: str) -> None:
     """Remember of a checkpoint what a put after it can refer to: its references, and digests of its items."""
-    decoder = Decoder(connection, codec, memo.number)
+    decoder = decoder_of(connection, codec, memo.number)
     latest = refs_of(connection, decoder, memo.number, namespace, parent)
     if latest is None:
         return

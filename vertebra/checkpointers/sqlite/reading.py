@@ -5,14 +5,16 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from langgraph.checkpoint.base import CheckpointTuple, DeltaChannelHistory
 
-from vertebra.checkpointers.sqlite.chunks import Entry
-from vertebra.checkpointers.sqlite.codec import Codec
-from vertebra.checkpointers.sqlite.decoding import Decoder
-from vertebra.checkpointers.sqlite.memo import Latest
+from vertebra.checkpointers.pieces.chunks import Entry
+from vertebra.checkpointers.pieces.codec import Codec
+from vertebra.checkpointers.pieces.decoding import Decoder
+from vertebra.checkpointers.pieces.memo import Latest
+from vertebra.checkpointers.sqlite.tables import fetch
 
 PAGE = 64
 
@@ -73,6 +75,13 @@ class Row:
     data: bytes
 
 
+def decoder_of(
+    connection: sqlite3.Connection, codec: Codec, number: int, cache: dict[Entry, bytes] | None = None
+) -> Decoder:
+    """Of the pieces of one thread."""
+    return Decoder(codec, partial(fetch, connection, number), cache)
+
+
 def one(connection: sqlite3.Connection, codec: Codec, query: Query) -> CheckpointTuple | None:
     """The checkpoint that the query names, or the latest of its namespace."""
     row = next(iter(_rows(connection, query, None, 1)), None)
@@ -90,7 +99,7 @@ def page(
     for row in rows:
         if query.limit is not None and len(found) >= query.limit:
             return found, None
-        record = Decoder(connection, codec, row.number).record(row.data)
+        record = decoder_of(connection, codec, row.number).record(row.data)
         if query.admits(record["metadata"]):
             found.append(_tuple(connection, codec, row, caches.setdefault(row.number, {}), record))
     return found, rows[-1] if len(rows) == limit else None
@@ -118,7 +127,7 @@ def history(
         row = next(iter(_rows(connection, at, None, 1)), None)
         if row is None:
             break
-        decoder = Decoder(connection, codec, row.number)
+        decoder = decoder_of(connection, codec, row.number)
         pending = pending_refs(connection, decoder, row.number, row.namespace, row.id)
         for _, task, _, channel, ref in reversed(pending):
             if channel in open_channels:
@@ -153,7 +162,7 @@ def _rows(connection: sqlite3.Connection, query: Query, after: Row | None, limit
 def _tuple(
     connection: sqlite3.Connection, codec: Codec, row: Row, cache: dict[Entry, bytes], record: Any = None
 ) -> CheckpointTuple:
-    decoder = Decoder(connection, codec, row.number, cache)
+    decoder = decoder_of(connection, codec, row.number, cache)
     record = record or decoder.record(row.data)
     checkpoint = {**record["checkpoint"], "id": row.id, "channel_values": decoder.values(record["refs"])}
     place = {"thread_id": row.thread, "checkpoint_ns": row.namespace}

@@ -7,8 +7,9 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from vertebra.checkpointers.sqlite.codec import Codec
-from vertebra.checkpointers.sqlite.decoding import Decoder
+from vertebra.checkpointers.pieces.codec import Codec
+from vertebra.checkpointers.pieces.decoding import Decoder
+from vertebra.checkpointers.sqlite.reading import decoder_of
 from vertebra.checkpointers.sqlite.tables import PIECE_BITS, RESERVE, key_of
 
 _DELTAS = "counters_since_delta_snapshot"
@@ -44,7 +45,7 @@ def prune(connection: sqlite3.Connection, codec: Codec, thread: str, keep: int) 
         ids = _ids(connection, number, namespace)
         kept = set(ids[:keep])
         for id in ids[:keep]:
-            kept |= _ancestors_needed(connection, Decoder(connection, codec, number), number, namespace, id)
+            kept |= _ancestors_needed(connection, decoder_of(connection, codec, number), number, namespace, id)
         dropped += [(namespace, id) for id in ids if id not in kept]
     _drop(connection, codec, number, dropped)
 
@@ -138,7 +139,7 @@ def _drop(connection: sqlite3.Connection, codec: Codec, number: int, places: Seq
 
 def _needed(connection: sqlite3.Connection, codec: Codec, number: int) -> Iterable[int]:
     """The numbers of all pieces that what is left of the thread refers to."""
-    decoder = Decoder(connection, codec, number, {})
+    decoder = decoder_of(connection, codec, number, {})
     tables: dict[str, Any] = {"checkpoints": "namespace, id", "writes": "namespace, checkpoint"}
     for table in tables:
         for (data,) in connection.execute(

@@ -17,10 +17,10 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from vertebra.checkpointers.pieces.memo import ThreadMemo
 from vertebra.checkpointers.savers import serializer
 from vertebra.checkpointers.sqlite.commits import Batch, Fence, Stale
 from vertebra.checkpointers.sqlite.file import StateFile
-from vertebra.checkpointers.sqlite.memo import ThreadMemo
 from vertebra.checkpointers.sqlite.reading import Query
 from vertebra.databases.database import in_thread
 from vertebra.databases.url import StoreUrl

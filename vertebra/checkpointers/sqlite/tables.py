@@ -6,7 +6,9 @@ added, so that a superstep dirties the last page of each table and no others, an
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Iterable, Iterator
 
 from vertebra.errors import StoreTooNew
 
@@ -71,8 +73,19 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, (
 """
 
 
+_FETCH = "SELECT key, data FROM vertebra_state_pieces WHERE key IN (SELECT value FROM json_each(?))"
+
+
 def key_of(thread: int, piece: int) -> int:
     return thread << PIECE_BITS | piece
+
+
+def fetch(connection: sqlite3.Connection, thread: int, numbers: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+    """Pieces of one thread by their numbers."""
+    mask = (1 << PIECE_BITS) - 1
+    keys = json.dumps([key_of(thread, number) for number in numbers])
+    for key, data in connection.execute(_FETCH, (keys,)):
+        yield key & mask, data
 
 
 def create(connection: sqlite3.Connection) -> None:

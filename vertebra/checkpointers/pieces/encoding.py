@@ -13,10 +13,9 @@ from itertools import chain
 from operator import is_
 from typing import Any
 
-from vertebra.checkpointers.sqlite.chunks import Entry, Level, Store, build, digits
-from vertebra.checkpointers.sqlite.codec import Codec
-from vertebra.checkpointers.sqlite.memo import Latest, Sequence, ThreadMemo
-from vertebra.checkpointers.sqlite.tables import key_of
+from vertebra.checkpointers.pieces.chunks import Entry, Level, Store, build, digits
+from vertebra.checkpointers.pieces.codec import Codec
+from vertebra.checkpointers.pieces.memo import Latest, Sequence, ThreadMemo
 
 LIST, DICT = 0, 1
 FROZEN = frozenset({str, bytes, int, float, bool, type(None)})
@@ -28,7 +27,10 @@ SMALL_CONTAINER = 4  # items of a list or dict that is tried as one small value 
 
 
 class Encoder:
-    """Makes references for one thread, and collects the pieces that they need. Hold the memo's lock."""
+    """Makes references for one thread, and collects the pieces that they need. Hold the memo's lock.
+
+    ``pieces`` are numbers within the thread, each with what is to be stored under it.
+    """
 
     def __init__(self, codec: Codec, memo: ThreadMemo, *, trust_identity: bool = True) -> None:
         self._codec = codec
@@ -149,7 +151,7 @@ class Encoder:
 
     def _piece(self, plain: bytes, digest: bytes | None = None) -> int:
         number = self._memo.next_number()
-        self.pieces.append((key_of(self._memo.number, number), self._codec.seal(plain)))
+        self.pieces.append((number, self._codec.seal(plain)))
         if digest is not None:
             self._memo.remember(digest, number)
         return number

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from vertebra.checkpointers.sqlite.chunks import Level
+from vertebra.checkpointers.pieces.chunks import Level
 
 RECENT = 1024  # pieces of which the digest is remembered
 NAMESPACES = 64  # loops of one thread of which the last checkpoint is remembered

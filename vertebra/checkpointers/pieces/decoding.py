@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from vertebra.checkpointers.sqlite.chunks import Entry, Level, spread
-from vertebra.checkpointers.sqlite.codec import Codec
-from vertebra.checkpointers.sqlite.encoding import DICT, NO_DIGEST, digest_of
-from vertebra.checkpointers.sqlite.tables import PIECE_BITS, key_of
+from vertebra.checkpointers.pieces.chunks import Entry, Level, spread
+from vertebra.checkpointers.pieces.codec import Codec
+from vertebra.checkpointers.pieces.encoding import DICT, NO_DIGEST, digest_of
 from vertebra.errors import StoreCorrupt
 
-_FETCH = "SELECT key, data FROM vertebra_state_pieces WHERE key IN (SELECT value FROM json_each(?))"
+Fetch = Callable[[Sequence[int]], Iterable[tuple[int, bytes]]]
+"""What is stored under these numbers, of one thread: each number with its piece, in any order."""
 
 
 class Decoder:
-    """Reads one thread's pieces on one connection. ``cache`` serves several states that share pieces."""
+    """Reads one thread's pieces. ``cache`` serves several states that share pieces."""
 
-    def __init__(
-        self, connection: sqlite3.Connection, codec: Codec, number: int, cache: dict[Entry, bytes] | None = None
-    ) -> None:
-        self._connection = connection
+    def __init__(self, codec: Codec, fetch: Fetch, cache: dict[Entry, bytes] | None = None) -> None:
         self._codec = codec
-        self._number = number
+        self._fetch = fetch
         self._cache = cache
 
     def record(self, stored: bytes) -> Any:
@@ -87,9 +82,9 @@ class Decoder:
             else:
                 wanted.append(entry)
         if wanted:
-            fetched = self._fetch(wanted)
+            fetched: dict[Entry, bytes] = {n: self._codec.unseal(data) for n, data in self._fetch(wanted)}
             if missing := set(wanted) - fetched.keys():
-                raise StoreCorrupt(f"The state refers to pieces that are not in the file: {sorted(missing)[:5]}.")
+                raise StoreCorrupt(f"The state refers to pieces that are not in the database: {sorted(missing)[:5]}.")
             found.update(fetched)
             if self._cache is not None:
                 self._cache.update(fetched)
@@ -108,8 +103,3 @@ class Decoder:
 
     def _chunks(self, numbers: Sequence[Entry]) -> dict[Entry, Any]:
         return {number: self._codec.load(plain) for number, plain in self.plain(numbers).items()}
-
-    def _fetch(self, numbers: Sequence[int]) -> dict[Entry, bytes]:
-        unseal, mask = self._codec.unseal, (1 << PIECE_BITS) - 1
-        keys = json.dumps([key_of(self._number, number) for number in numbers])
-        return {key & mask: unseal(data) for key, data in self._connection.execute(_FETCH, (keys,))}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vertebra.checkpointers.sqlite.chunks import WIDTH, Entry, Level, build, digits, spread
+from vertebra.checkpointers.pieces.chunks import WIDTH, Entry, Level, build, digits, spread
 
 
 class Shelf:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 
+from vertebra.checkpointers.pieces.codec import Codec
 from vertebra.checkpointers.savers import serializer
-from vertebra.checkpointers.sqlite.codec import Codec
 from vertebra.errors import UsageError
 
 VALUES: list[Any] = [
