@@ -198,7 +198,10 @@ def test_a_missing_piece_is_said_and_not_left_out(tmp_path: Path) -> None:
         Line(saver).put({"log": ["x" * 100, "y" * 100]})
     with closing(sqlite3.connect(tmp_path / "a.db")) as connection, connection:
         connection.execute("DELETE FROM vertebra_state_pieces")
-    with SqliteCheckpointer(url_of(tmp_path / "a.db")) as saver, pytest.raises(StoreCorrupt, match="not in the database"):
+    with (
+        SqliteCheckpointer(url_of(tmp_path / "a.db")) as saver,
+        pytest.raises(StoreCorrupt, match="not in the database"),
+    ):
         saver.get_tuple(at())
 
 

@@ -82,7 +82,7 @@ class Recalling:
     async def embed_pending(
         self, *, tenant: str | None = None, limit: int | None = None, batch: int = BATCH, drop_others: bool = False
     ) -> Embedded:
-        """Make the vectors that a tenant's entries lack, ``batch`` texts a call of the embedder; how many, how many wait.
+        """Make the vectors that a tenant's entries lack, ``batch`` texts a call of the embedder; the counts.
 
         Safe to kill, to repeat, and to run by several processes at once: a batch is kept when it is made, and each
         text is given to one of them. ``limit``: at most so many now. ``drop_others``: when none is lacking, remove the
