@@ -42,7 +42,7 @@ INTERNAL = {
 }
 """What the rooms of the runtime call on each other; no user has a reason to."""
 
-MADE_FOR_THE_USER = {"App", "Context", "Conversation", "Rule", "Stopped"}
+MADE_FOR_THE_USER = {"App", "Context", "Conversation", "Facts", "Rule", "Stopped"}
 """Never constructed by hand, so the reference shows no arguments."""
 
 

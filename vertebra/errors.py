@@ -54,6 +54,8 @@
     ├── RecallError                   nothing can be found again so
     │   ├── EmbedderMismatch          the vectors there are cannot be compared with this embedder's
     │   └── EmbeddingInvalid          what an embedder gave is no vectors
+    ├── FactError                     what is known cannot be kept so
+    │   └── FactMismatch              the key has another fact already
     ├── StoreError                    the database below
     │   ├── StoreUrlInvalid
     │   ├── StoreUnavailable          cannot be opened, reached, locked or written
@@ -414,6 +416,17 @@ class EmbeddingInvalid(RecallError):
 
     code = "embedding_invalid"
     default_remedy = "check the model's name and its dimensions; nothing was written."
+
+
+class FactError(VertebraError):
+    code = "fact"
+
+
+class FactMismatch(FactError):
+    """The same key was used for another fact before; the first one stands."""
+
+    code = "fact_mismatch"
+    default_remedy = "the first fact stands; give another fact a key of its own."
 
 
 class StoreError(VertebraError):

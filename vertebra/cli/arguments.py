@@ -11,7 +11,15 @@ from vertebra import __version__
 from vertebra.cli import graph_arguments, memory_arguments, run_arguments, thread_arguments
 from vertebra.cli.demo import command as demo_command
 from vertebra.cli.options import examples
-from vertebra.errors import ConversationError, GraphChanged, StoreError, ThreadError, UsageError, VertebraError
+from vertebra.errors import (
+    ConversationError,
+    FactError,
+    GraphChanged,
+    StoreError,
+    ThreadError,
+    UsageError,
+    VertebraError,
+)
 
 EXIT_CODES = """exit codes:
   0    done
@@ -72,7 +80,7 @@ def exit_code(error: VertebraError) -> int:
     """The documented exit code of an error."""
     if isinstance(error, UsageError):
         return 2
-    if isinstance(error, ThreadError | GraphChanged | ConversationError):
+    if isinstance(error, ThreadError | GraphChanged | ConversationError | FactError):
         return 4
     if isinstance(error, StoreError):
         return 5

@@ -1,7 +1,9 @@
-"""What was said, apart from state: conversations that outlive threads, opened by one URL, and found again."""
+"""What was said and what is known, apart from state: it outlives threads, is opened by one URL, and is found again."""
 
 from vertebra.memory.carrying import Imported
 from vertebra.memory.conversation import Conversation
+from vertebra.memory.facts import Facts
+from vertebra.memory.learning import Fact, Source
 from vertebra.memory.messages import ChatMessage
 from vertebra.memory.opening import Memory, open_memory
 from vertebra.memory.recall.embedders import Embedder, HashingEmbedder
@@ -17,6 +19,8 @@ __all__ = [
     "ConversationRecord",
     "Embedded",
     "Embedder",
+    "Fact",
+    "Facts",
     "HashingEmbedder",
     "Hit",
     "Imported",
@@ -25,5 +29,6 @@ __all__ = [
     "Provenance",
     "SearchResult",
     "Snippet",
+    "Source",
     "open_memory",
 ]

@@ -63,6 +63,28 @@ MIGRATIONS: migrating.Migrations = (
         """,
         "CREATE UNIQUE INDEX vertebra_memory_by_key ON vertebra_memory_messages (tenant, conversation, append_key)",
     ),
+    (
+        """
+        CREATE TABLE vertebra_memory_facts (
+            tenant TEXT NOT NULL,
+            subject TEXT NOT NULL,
+            id BIGINT NOT NULL,
+            predicate TEXT NOT NULL,
+            value TEXT NOT NULL,
+            valid_from DOUBLE PRECISION,
+            valid_until DOUBLE PRECISION,
+            learned_at DOUBLE PRECISION NOT NULL,
+            retracted BIGINT NOT NULL,
+            append_key TEXT,
+            conversation TEXT,
+            message BIGINT,
+            confidence DOUBLE PRECISION,
+            forgotten_at DOUBLE PRECISION,
+            PRIMARY KEY (tenant, subject, id)
+        )
+        """,
+        "CREATE UNIQUE INDEX vertebra_memory_facts_by_key ON vertebra_memory_facts (tenant, subject, append_key)",
+    ),
     RECALL,
 )
 

@@ -11,9 +11,10 @@ from vertebra.errors import UsageError
 from vertebra.memory import carrying, reading
 from vertebra.memory.carrying import Export, Imported
 from vertebra.memory.conversation import Conversation
+from vertebra.memory.facts import Facts
 from vertebra.memory.lines import Carried, read_lines
 from vertebra.memory.migrations import migrate
-from vertebra.memory.place import name_of, place, tenant_of
+from vertebra.memory.place import name_of, place, tenant_of, whom
 from vertebra.memory.recall.embedders import Embedder
 from vertebra.memory.recall.face import Recalling
 from vertebra.memory.recall.searching import Searcher
@@ -46,6 +47,13 @@ class Memory(Recalling):
         """
         with_whom = None if subject is None else name_of("subject", subject)
         return Conversation(self._database, place(id, tenant, branch), with_whom)
+
+    def facts(self, subject: str, *, tenant: str | None = None) -> Facts:
+        """A handle on what is known of a subject; reads and writes nothing.
+
+        Raises ``UsageError`` for what cannot be a name.
+        """
+        return Facts(self._database, whom(subject, tenant))
 
     async def conversations(
         self,

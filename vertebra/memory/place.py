@@ -35,6 +35,23 @@ class Place:
         tx.lock(json.dumps(["vertebra memory", *self.scope]))
 
 
+@dataclass(frozen=True, slots=True)
+class Whom:
+    """A subject of a tenant."""
+
+    tenant: str
+    subject: str
+
+    def lock(self, tx: Tx) -> None:
+        """One writer a subject, of what is kept on subjects, until the transaction ends."""
+        tx.lock(json.dumps(["vertebra memory subject", self.tenant, self.subject]))
+
+
+def whom(subject: str, tenant: str | None) -> Whom:
+    """Raises ``UsageError`` for what cannot be a name."""
+    return Whom(tenant_of(tenant), name_of("subject", subject))
+
+
 def place(id: str, tenant: str | None, branch: str) -> Place:
     """Raises ``UsageError`` for what cannot be a name."""
     return Place(tenant_of(tenant), name_of("conversation id", id), name_of("branch", branch))

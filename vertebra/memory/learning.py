@@ -1,0 +1,180 @@
+"""What is known of a subject, as a log of statements that is only ever added to.
+
+Each statement says of one predicate what holds over a span of time, and when that was learned. What holds at a time
+is what was learned last among the statements whose span covers it: a later one supersedes an earlier one exactly
+where they overlap, without a change to it. What was known at a time is the same over the statements of until then
+(bitemporal: R. T. Snodgrass, "Developing Time-Oriented Database Applications in SQL", 1999).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vertebra.databases.database import Tx
+from vertebra.errors import FactMismatch
+from vertebra.memory.messages import canonical
+from vertebra.memory.place import Whom
+from vertebra.memory.pseudonyms import pseudonym
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The message that a fact was learned from."""
+
+    conversation: str
+    message: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One statement: ``predicate`` has ``value`` over a span of time; with ``retracted``, it has none.
+
+    ``valid_from`` None: since ever; ``valid_until`` None: until further notice, else excluded. Times are Unix seconds;
+    ``id`` grows with each statement on the subject. Of one that was forgotten only the key's digest and times are left.
+    """
+
+    id: int
+    subject: str
+    predicate: str
+    value: Any
+    valid_from: float | None
+    valid_until: float | None
+    learned_at: float
+    retracted: bool = False
+    key: str | None = None
+    source: Source | None = None
+    confidence: float | None = None
+    forgotten_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A fact that is to be kept. ``value`` is canonical JSON; ``from_now``: valid from when it is learned."""
+
+    predicate: str
+    value: str
+    retracted: bool
+    from_now: bool
+    valid_from: float | None
+    valid_until: float | None
+    key: str | None = None
+    source: Source | None = None
+    confidence: float | None = None
+
+
+COLUMNS = (
+    "f.id, f.subject, f.predicate, f.value, f.valid_from, f.valid_until, f.learned_at, f.retracted, f.append_key, "
+    "f.conversation, f.message, f.confidence, f.forgotten_at"
+)
+
+
+def fact_of(row: Sequence[Any]) -> Fact:
+    """From a row of ``COLUMNS``."""
+    number, subject, predicate, value, since, until, learned, retracted, key, *rest = row
+    conversation, message, confidence, forgotten_at = rest
+    return Fact(
+        int(number),
+        subject,
+        predicate,
+        json.loads(value),
+        since,
+        until,
+        float(learned),
+        bool(retracted),
+        key,
+        None if conversation is None else Source(conversation, int(message)),
+        confidence,
+        forgotten_at,
+    )
+
+
+def learn(tx: Tx, whom: Whom, statement: Statement) -> Fact:
+    """The fact as it is kept: the first one under its key, be it forgotten. Raises ``FactMismatch``."""
+    whom.lock(tx)
+    # Ids run on over what was forgotten of the subject: those statements stand under its pseudonym.
+    both = (whom.subject, pseudonym(whom.subject))
+    if statement.key is not None:
+        before = tx.one(
+            f"SELECT {COLUMNS} FROM vertebra_memory_facts f "
+            "WHERE f.tenant = ? AND f.subject IN (?, ?) AND f.append_key IN (?, ?)",
+            *(whom.tenant, *both, statement.key, pseudonym(statement.key)),
+        )
+        if before is not None:
+            return _same(fact_of(before), statement)
+    (number, latest) = tx.one(
+        "SELECT coalesce(max(id), 0), coalesce(max(learned_at), 0) FROM vertebra_memory_facts "
+        "WHERE tenant = ? AND subject IN (?, ?)",
+        *(whom.tenant, *both),
+    ) or (0, 0)
+    # A clock that was set back must not part the order of ids from that of learning: known_at() stands on both.
+    now = max(tx.now(), float(latest))
+    fact = Fact(
+        int(number) + 1,
+        whom.subject,
+        statement.predicate,
+        json.loads(statement.value),
+        now if statement.from_now else statement.valid_from,
+        statement.valid_until,
+        now,
+        statement.retracted,
+        statement.key,
+        statement.source,
+        statement.confidence,
+    )
+    insert(tx, whom.tenant, fact)
+    return fact
+
+
+def _same(kept: Fact, statement: Statement) -> Fact:
+    was = (kept.predicate, canonical(kept.value), kept.retracted)
+    if kept.forgotten_at is None and was != (statement.predicate, statement.value, statement.retracted):
+        raise FactMismatch(f"Key {statement.key!r} has another fact already, {kept.id}.", fact_id=kept.id)
+    return kept
+
+
+def insert(tx: Tx, tenant: str, fact: Fact) -> None:
+    """Write the row of a fact, wherever its id comes from."""
+    source = fact.source
+    tx.execute(
+        "INSERT INTO vertebra_memory_facts (tenant, subject, id, predicate, value, valid_from, valid_until, "
+        "learned_at, retracted, append_key, conversation, message, confidence, forgotten_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        *(tenant, fact.subject, fact.id, fact.predicate, canonical(fact.value), fact.valid_from, fact.valid_until),
+        *(fact.learned_at, int(fact.retracted), fact.key),
+        *((None, None) if source is None else (source.conversation, source.message)),
+        *(fact.confidence, fact.forgotten_at),
+    )
+
+
+def holding(tx: Tx, whom: Whom, *, as_of: float | None, known_at: float | None, predicate: str | None) -> list[Fact]:
+    """What holds at ``as_of`` (by default now) by what was known at ``known_at`` (by default all), by predicate."""
+    where, values = _scope(whom, known_at, predicate)
+    at = tx.now() if as_of is None else as_of
+    rows = tx.all(
+        f"SELECT {COLUMNS} FROM vertebra_memory_facts f WHERE f.tenant = ? AND f.subject = ? AND f.retracted = 0 "
+        f"AND f.id IN (SELECT max(f.id) FROM vertebra_memory_facts f WHERE {where} "
+        "AND (f.valid_from IS NULL OR f.valid_from <= ?) AND (f.valid_until IS NULL OR f.valid_until > ?) "
+        "GROUP BY f.predicate)",
+        *(whom.tenant, whom.subject, *values, at, at),
+    )
+    return sorted(map(fact_of, rows), key=lambda fact: fact.predicate)
+
+
+def history(tx: Tx, whom: Whom, *, known_at: float | None, predicate: str | None) -> list[Fact]:
+    """Every statement, retractions too, in the order in which they were learned."""
+    where, values = _scope(whom, known_at, predicate)
+    rows = tx.all(f"SELECT {COLUMNS} FROM vertebra_memory_facts f WHERE {where} ORDER BY f.id", *values)
+    return [fact_of(row) for row in rows]
+
+
+def _scope(whom: Whom, known_at: float | None, predicate: str | None) -> tuple[str, list[Any]]:
+    where, values = "f.tenant = ? AND f.subject = ? AND f.forgotten_at IS NULL", [whom.tenant, whom.subject]
+    extra: list[tuple[str, Any]] = [("learned_at <=", known_at), ("predicate =", predicate)]
+    for test, value in extra:
+        if value is not None:
+            where += f" AND f.{test} ?"
+            values.append(value)
+    return where, values
