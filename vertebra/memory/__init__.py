@@ -2,7 +2,9 @@
 
 from vertebra.memory.carrying import Imported
 from vertebra.memory.conversation import Conversation
+from vertebra.memory.expiring import Expired
 from vertebra.memory.facts import Facts
+from vertebra.memory.holds import Hold
 from vertebra.memory.learning import Fact, Source
 from vertebra.memory.messages import ChatMessage
 from vertebra.memory.opening import Memory, open_memory
@@ -10,6 +12,7 @@ from vertebra.memory.recall.embedders import Embedder, HashingEmbedder
 from vertebra.memory.recall.pending import Embedded
 from vertebra.memory.recall.searching import Hit, SearchResult
 from vertebra.memory.recall.snippets import Snippet
+from vertebra.memory.receipts import Receipt
 from vertebra.memory.records import Branch, ConversationRecord, Message, Provenance
 
 __all__ = [
@@ -19,14 +22,17 @@ __all__ = [
     "ConversationRecord",
     "Embedded",
     "Embedder",
+    "Expired",
     "Fact",
     "Facts",
     "HashingEmbedder",
     "Hit",
+    "Hold",
     "Imported",
     "Memory",
     "Message",
     "Provenance",
+    "Receipt",
     "SearchResult",
     "Snippet",
     "Source",

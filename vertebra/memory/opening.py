@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import replace
 from types import TracebackType
 
 from vertebra.databases.database import Tx, open_database
@@ -12,6 +13,8 @@ from vertebra.memory import carrying, reading
 from vertebra.memory.carrying import Export, Imported
 from vertebra.memory.conversation import Conversation
 from vertebra.memory.facts import Facts
+from vertebra.memory.keeping import Keeping
+from vertebra.memory.known_lines import Batch
 from vertebra.memory.lines import Carried, read_lines
 from vertebra.memory.migrations import migrate
 from vertebra.memory.place import name_of, place, tenant_of, whom
@@ -21,7 +24,7 @@ from vertebra.memory.recall.searching import Searcher
 from vertebra.memory.records import MAIN, ConversationRecord
 
 
-class Memory(Recalling):
+class Memory(Keeping, Recalling):
     """An open memory. A context manager, sync and async; ``close()`` may be called twice.
 
     ``tenant`` bounds every method: nothing of another tenant is seen or touched. None is a tenant of its own.
@@ -29,7 +32,7 @@ class Memory(Recalling):
 
     def __init__(self, url: StoreUrl, embedder: Embedder | None = None) -> None:
         self.url = url.absolute()
-        self._database = open_database(self.url)
+        self._database = open_database(self.url, forgetting=True)
         self.embedder, self._searcher = embedder, Searcher(embedder)
         self._closed = False
         try:
@@ -80,7 +83,7 @@ class Memory(Recalling):
     async def export_lines(
         self, *, tenant: str | None = None, subject: str | None = None, conversation: str | None = None
     ) -> AsyncIterator[str]:
-        """JSON Lines, without line ends, of all conversations of a tenant, of a subject, or of one of them.
+        """JSON Lines, without line ends, of all that a tenant has, of a subject, or of one conversation.
 
         Each conversation as it stands when it is reached. Raises ``ConversationNotFound`` for one that is not there.
         """
@@ -142,13 +145,16 @@ class _Counts:
     def __init__(self) -> None:
         self.imported = Imported(0, 0, 0)
 
-    def add(self, carried: Carried, new: bool) -> None:
+    def add(self, carried: Carried | Batch, new: int) -> None:
         so_far = self.imported
-        if new:
+        if isinstance(carried, Batch):
+            kind = f"{type(carried.items[0]).__name__.lower()}s"
+            self.imported = replace(so_far, **{kind: getattr(so_far, kind) + new})
+        elif new:
             messages = so_far.messages + len(carried.messages)
-            self.imported = Imported(so_far.conversations + 1, messages, so_far.unchanged)
+            self.imported = replace(so_far, conversations=so_far.conversations + 1, messages=messages)
         else:
-            self.imported = Imported(so_far.conversations, so_far.messages, so_far.unchanged + 1)
+            self.imported = replace(so_far, unchanged=so_far.unchanged + 1)
 
 
 def _listing(
@@ -162,8 +168,10 @@ def _listing(
     return lambda tx: reading.conversations(tx, scope, subject=subject, tags=wanted, limit=limit)
 
 
-def _putting(tenant: str | None, carried: Carried) -> Callable[[Tx], bool]:
+def _putting(tenant: str | None, carried: Carried | Batch) -> Callable[[Tx], int]:
     scope = tenant_of(tenant)
+    if isinstance(carried, Batch):
+        return lambda tx: carrying.put_known(tx, scope, carried)
     return lambda tx: carrying.put(tx, scope, carried)
 
 

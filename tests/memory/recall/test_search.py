@@ -226,6 +226,26 @@ def test_what_is_deleted_is_not_found_and_leaves_no_term(recall_url: str) -> Non
             assert left == [], table
 
 
+def test_what_is_forgotten_or_expired_is_not_found_and_leaves_no_term(recall_url: str) -> None:
+    with open_memory(recall_url, embedder=HashingEmbedder(8)) as memory:
+        for subject in ("ann", "bob"):
+            say(memory, f"the zyzzyva of {subject}", "plain", id=subject, subject=subject, tenant="t")
+        memory.embed_pending_sync(tenant="t")
+        receipt = memory.forget_sync("ann", reason="asked", by="me", tenant="t")
+        assert receipt.removed["entries"] == 2
+        assert [hit.conversation for hit in memory.search_sync("zyzzyva ann", tenant="t")] == ["bob"] * 2
+        lines = list(memory.export_lines_sync(tenant="t"))
+        memory.import_lines_sync(lines, tenant="copy")
+        assert [hit.conversation for hit in memory.search_sync("forgotten zyzzyva", tenant="copy")] == ["bob"]
+        memory.conversation("ann", tenant="copy").delete_sync()
+        for tenant in ("t", "copy"):
+            assert memory.expire_sync(default_ttl_s=0, tenant=tenant).conversations
+            assert len(memory.search_sync("zyzzyva", tenant=tenant)) == 0
+        for table in ("entries", "vectors", *(("term_counts",) if memory._database.backend == "sqlite" else ())):
+            left = memory._database.run_sync(lambda tx, t=table: tx.all(f"SELECT * FROM vertebra_memory_{t}"))  # type: ignore[misc]
+            assert left == [], table
+
+
 def test_an_import_is_found(memory: Memory) -> None:
     say(memory, "the cough", "the night", tenant="a")
     lines = list(memory.export_lines_sync(tenant="a"))

@@ -34,7 +34,9 @@ def _batch(tx: Tx, tenant: str, conversation: str, upto: int) -> tuple[str, int]
         *(tenant, found, start, BATCH),
     )
     for message in map(message_of, rows):
-        add(tx, Entry(tenant, MESSAGE, found, message.id, message.branch, message.role, message.at, message.text))
+        if message.forgotten_at is None:
+            said = (message.id, message.branch, message.role, message.at, message.text)
+            add(tx, Entry(tenant, MESSAGE, found, *said))
     if len(rows) < BATCH:
         tx.execute("DELETE FROM vertebra_memory_unindexed WHERE tenant = ? AND conversation = ?", tenant, found)
         return found, 0
