@@ -62,6 +62,7 @@ INTERNAL = {
         *("read_input", "require_open", "services", "shape", "spec_of", "unpack"),
     },
     "Graph": {"definition"},
+    "Memory": {"database"},
 }
 """What the rooms of the runtime call on each other; no user has a reason to."""
 

@@ -155,6 +155,44 @@ class SpanPort(Protocol):
     async def emit(self, call: CallRecord, answer: RecordedAnswer) -> None: ...
 
 
+class NodeConversation(Protocol):
+    """A conversation as a node holds it. What it appends can be read by others once its superstep is durable.
+
+    What was said by others while this visit of the node lasts is not seen by it, however often it is executed. In a
+    fork of a thread it is a branch that shares what was said before the fork.
+    """
+
+    @property
+    def id(self) -> str:
+        """Its id, unique within its tenant."""
+
+    async def append(self, message: Any, *, tokens: int | None = None) -> None:
+        """Append a message, in the shape of OpenAI's API: once, however often the node is executed.
+
+        Raises ``MessageInvalid``, ``SubjectMismatch``. A node that fails appends nothing.
+        """
+
+    def append_sync(self, message: Any, *, tokens: int | None = None) -> None: ...
+
+    async def messages(
+        self, *, last: int | None = None, before: int | None = None, after: int | None = None
+    ) -> Sequence[Any]:
+        """The messages in their order, with those that this visit has appended itself: they have the id 0 yet."""
+
+    def messages_sync(
+        self, *, last: int | None = None, before: int | None = None, after: int | None = None
+    ) -> Sequence[Any]: ...
+
+
+class NodeMemory(Protocol):
+    """The memory as a node holds it: ``ctx.memory``."""
+
+    def conversation(
+        self, id: str, *, subject: str | None = None, tenant: str | None = None, branch: str = "main"
+    ) -> NodeConversation:
+        """A handle on a conversation, be it there yet or not. The tenant is the principal's, where that has one."""
+
+
 CRASH_POINTS: tuple[str, ...] = (
     "thread.begun",
     "thread.finishing",
@@ -177,6 +215,8 @@ CRASH_POINTS: tuple[str, ...] = (
     "effect.recorded",
     "epoch.advanced",
     "interrupt.asked",
+    "memory.delivering",
+    "memory.delivered",
 )
 """Names of the instants at which tests kill a process; see ``vertebra.testing.crash_at``."""
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from tests.campaigns.inspection import calls_of, checkpoints_of
+from tests.campaigns.inspection import calls_of, checkpoints_of, said_in
 from tests.campaigns.reference import ANSWER, TEXT, Approval, reference, script
 from tests.campaigns.witness import Witness, current_witness
 from vertebra import Run, open_checkpointer
@@ -55,8 +55,8 @@ def _witness(url: str, folder: str) -> Iterator[Witness]:
             store.close()
 
 
-def _app(store: str | Store) -> App:
-    return reference().compile(checkpointer=store)
+def _app(store: str | Store, memory: str) -> App:
+    return reference().compile(checkpointer=store, memory=memory)
 
 
 class SlowWriter(SqliteSaver):
@@ -67,18 +67,18 @@ class SlowWriter(SqliteSaver):
         super().put_writes(*args, **kwargs)
 
 
-def _slow_app(url: str, folder: str) -> App:
+def _slow_app(url: str, folder: str, memory: str) -> App:
     connection = sqlite3.connect(f"{folder}/threads.db", check_same_thread=False)
-    return reference().compile(checkpointer=SlowWriter(connection), journal=url)
+    return reference().compile(checkpointer=SlowWriter(connection), journal=url, memory=memory)
 
 
-def start(ready: Ready, *, url: str, folder: str, thread: str, slow_writes: bool = False) -> str:
+def start(ready: Ready, *, url: str, folder: str, thread: str, memory: str, slow_writes: bool = False) -> str:
     """One process for the whole run: start it, answer its question, end it."""
 
     async def drive() -> str:
         with _witness(url, folder):
             ready()
-            async with _slow_app(url, folder) if slow_writes else _app(url) as app:
+            async with _slow_app(url, folder, memory) if slow_writes else _app(url, memory) as app:
                 run = await app.run({"text": TEXT}, thread_id=thread)
                 if run.status == "interrupted":
                     run = await app.resume(thread, ANSWER)
@@ -87,29 +87,30 @@ def start(ready: Ready, *, url: str, folder: str, thread: str, slow_writes: bool
     return asyncio.run(drive())
 
 
-def counted(ready: Ready, *, url: str, folder: str, thread: str) -> dict[str, int]:
+def counted(ready: Ready, *, url: str, folder: str, thread: str, memory: str) -> dict[str, int]:
     """``start``, returning how often each crash point was passed."""
     passed: Counter[str] = Counter()
     set_crash_hook(lambda name: passed.update([name]))
-    start(ready, url=url, folder=folder, thread=thread)
+    start(ready, url=url, folder=folder, thread=thread, memory=memory)
     return dict(passed)
 
 
-def recover(ready: Ready, *, url: str, folder: str, thread: str) -> dict[str, Any]:
+def recover(ready: Ready, *, url: str, folder: str, thread: str, memory: str) -> dict[str, Any]:
     """Another process: write down what the dead one left, drive the run to its end, say how it ended."""
 
     async def drive() -> dict[str, Any]:
         with _witness(url, folder) as witness, open_checkpointer(url) as store:
             store.allow({Approval})
-            await _inspect(store, thread, witness)
+            await _inspect(store, thread, witness, memory)
             ready()
-            async with _app(store) as app:
+            async with _app(store, memory) as app:
                 run = await _on_to_the_end(app, thread)
                 return {
                     "status": run.status,
                     "error": None if run.error is None else str(run.error),
                     "state": None if run.output is None else run.output.model_dump(mode="json"),
                     "calls": await calls_of(store, thread),
+                    "said": said_in(memory, thread),
                 }
 
     return asyncio.run(drive())
@@ -127,15 +128,15 @@ async def _on_to_the_end(app: App, thread: str) -> Run:
     return await app.resume(thread, ANSWER) if run.status == "interrupted" else run
 
 
-def one_edge(ready: Ready, *, url: str, folder: str, thread: str, drains: bool) -> str:
+def one_edge(ready: Ready, *, url: str, folder: str, thread: str, memory: str, drains: bool) -> str:
     """A process for one superstep: where nobody kills it at the first checkpoint it drains itself after it."""
 
     async def drive() -> str:
         with _witness(url, folder) as witness, open_checkpointer(url) as store:
             store.allow({Approval})
-            await _inspect(store, thread, witness)
+            await _inspect(store, thread, witness, memory)
             ready()
-            async with _app(store) as app:
+            async with _app(store, memory) as app:
 
                 def listen(event: object) -> None:
                     if drains and isinstance(event, EdgeCrossed):
@@ -154,12 +155,13 @@ def one_edge(ready: Ready, *, url: str, folder: str, thread: str, drains: bool) 
     return asyncio.run(drive())
 
 
-async def _inspect(store: Store, thread: str, witness: Witness) -> None:
+async def _inspect(store: Store, thread: str, witness: Witness, memory: str) -> None:
     """Keep what a dead process left, in a file, since this process may be killed in its turn."""
     record = await store.runs.get(thread)
     status = None if record is None else record.status
+    said = said_in(memory, thread)  # first: what comes later may be there and not in the checkpoints
     found = await checkpoints_of(store, thread)
-    witness.note("left", status=status, calls=await calls_of(store, thread), checkpoints=found)
+    witness.note("left", status=status, calls=await calls_of(store, thread), checkpoints=found, said=said)
 
 
 def warm(ready: Ready) -> list[str]:
@@ -173,6 +175,7 @@ def warm(ready: Ready) -> list[str]:
         script(model)
         os.environ.update(model.env())
         place = {"url": f"sqlite:///{folder}/warm.db?durability=process", "folder": folder, "thread": "warm"}
+        place["memory"] = f"sqlite:///{folder}/warm-memory.db?durability=process"
         start(ready, **place)
         recover(lambda: None, **place)
     return sorted(sys.modules)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import nullcontext
 from typing import Any
 
+from vertebra import open_memory
 from vertebra.checkpointers.opening import Store
+from vertebra.memory import Memory
 from vertebra.types import RecordedAnswer
 
 NUMBER = re.compile(r" #(\d+)")
@@ -40,6 +43,16 @@ async def checkpoints_of(store: Store, thread: str) -> list[dict[str, Any]]:
             "wrote": [] if tuple_.parent_config is None else writers.get(_id(tuple_.parent_config), []),
         }
         for tuple_ in found
+    ]
+
+
+def said_in(memory: str | Memory, thread: str) -> list[dict[str, Any]]:
+    """Each message of the run's conversation: what, by which node, in which superstep."""
+    with open_memory(memory) if isinstance(memory, str) else nullcontext(memory) as opened:
+        found = opened.conversation(thread).messages_sync()
+    return [
+        {"role": m.role, "text": m.text, "key": m.key, "node": m.provenance.node, "step": m.provenance.step}
+        for m in found
     ]
 
 

@@ -45,12 +45,14 @@ class Place:
         self._parent, self._env = parent, model.env()
         self._thread = os.urandom(6).hex()
         self.url = url or f"sqlite:///{folder}/threads.db?durability=process"
+        self._memory = url or f"sqlite:///{folder}/memory.db?durability=process"
         self.witness = Witness(folder)
         self.books: Books = model.books
 
     def run(self, job: str, crash: Crash | None = None, **args: Any) -> Ended:
         """A process that drives this thread. Raises ``AssertionError`` if it neither ends well nor dies as planned."""
         args |= {"url": self.url, "folder": str(self.witness.folder), "thread": self._thread}
+        args["memory"] = self._memory
         ended = self._parent.run(f"{DRIVES}:{job}", args, env=self._env, crash=crash)
         expected = {0} if crash is None else {0, 137} if crash.how == "exit" else {0, -9}
         assert not ended.hung, f"{job} hung (planned: {crash})"

@@ -58,6 +58,15 @@ def script(model: Any) -> None:
     scored.reply("not a number", "41")
 
 
+def heard_of(ctx: Context) -> Any:
+    """The conversation of this run, to which nodes of every kind append."""
+    return ctx.memory.conversation(ctx.thread_id, subject="knee")
+
+
+def said(role: str, text: str) -> dict[str, str]:
+    return {"role": role, "content": text}
+
+
 def started(node: str, config: Any) -> None:
     current_witness.get().started(node, config)
 
@@ -76,12 +85,17 @@ async def cut_async(work: Work, config: Any) -> dict[str, Any]:
 @llm(retry=SOON)
 async def summarise(piece: str, ctx: Context, config: Any) -> dict[str, Any]:
     started("summarise", config)
-    return {"notes": [await bodies.ask(ctx.client, f"Summarise {piece}")]}
+    note = await bodies.ask(ctx.client, f"Summarise {piece}")
+    await heard_of(ctx).append(said("assistant", note))
+    return {"notes": [note]}
 
 
 @llm(retry=SOON)
 async def compare(work: Work, ctx: Context, config: Any) -> dict[str, Any]:
     started("compare", config)
+    notes = [message.text for message in await heard_of(ctx).messages()]
+    if notes != work.notes:  # invariant 3: visible before the next node runs, in the order of the branches
+        raise bodies.WrongAnswer(f"The notes are {work.notes}, in memory are {notes}.")
     return {"compared": await bodies.compare(ctx.client, work.text)}
 
 
@@ -90,11 +104,13 @@ async def read(review: Review, ctx: Context, config: Any) -> dict[str, Any]:
     started("read", config)
     answers = await bodies.read(ctx.client, review.text)
     await ctx.effect(file, what=review.text)
+    await heard_of(ctx).append(said("user", "Is that all?"))
     return {"read": answers}
 
 
 @effect
 async def file(what: str, ctx: Context) -> int:
+    await heard_of(ctx).append(said("user", f"File {what}."))
     current_witness.get().attempted(f"file {what}", ctx.idempotency_key)
     return len(what)
 
@@ -107,24 +123,30 @@ async def weigh(review: Review, config: Any) -> dict[str, Any]:
 @llm(retry=SOON)
 def draft(work: Work, ctx: Context, config: Any) -> dict[str, Any]:
     started("draft", config)
-    return {"drafts": [bodies.draft_sync(ctx.sync_client, work.rounds)], "rounds": work.rounds + 1}
+    text = bodies.draft_sync(ctx.sync_client, work.rounds)
+    heard_of(ctx).append_sync(said("assistant", text))
+    return {"drafts": [text], "rounds": work.rounds + 1}
 
 
 @llm(retry=SOON)
 async def draft_async(work: Work, ctx: Context, config: Any) -> dict[str, Any]:
     started("draft", config)
-    return {"drafts": [await bodies.draft(ctx.client, work.rounds)], "rounds": work.rounds + 1}
+    text = await bodies.draft(ctx.client, work.rounds)
+    await heard_of(ctx).append(said("assistant", text))
+    return {"drafts": [text], "rounds": work.rounds + 1}
 
 
 @llm(retry=SOON)
 async def score(work: Work, ctx: Context, config: Any) -> dict[str, Any]:
     started("score", config)
+    await heard_of(ctx).append(said("assistant", "Let me see."))  # of the attempt that is kept, and no other
     return {"score": await bodies.score(ctx.client)}
 
 
 @human(answer=Approval)
-async def approve(work: Work, config: Any) -> Question:
+async def approve(work: Work, ctx: Context, config: Any) -> Question:
     started("approve", config)
+    await heard_of(ctx).append(said("assistant", "Send it?"))
     return Question("Send it?", data=work.rounds)
 
 
@@ -132,6 +154,7 @@ async def approve(work: Work, config: Any) -> Question:
 async def publish(work: Work, ctx: Context, config: Any) -> dict[str, Any]:
     """Done by the other system, whose confirmation is lost the first time."""
     started("publish", config)
+    await heard_of(ctx).append(said("assistant", "Sent."))
     if current_witness.get().attempted("publish", ctx.idempotency_key) == 1:
         raise ConnectionError("The other system hung up.")
     return {"receipt": ctx.idempotency_key}

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tests.campaigns.inspection import calls_of
+from tests.campaigns.inspection import calls_of, said_in
 from tests.campaigns.reference import ANSWER, TEXT, Approval, script
 from tests.campaigns.witness import Witness, current_witness
-from vertebra import Graph, open_checkpointer
+from vertebra import Graph, open_checkpointer, open_memory
 from vertebra.ports import set_crash_hook
 from vertebra.runtime.app import App
 from vertebra.testing import ScriptedTransport, Stopped, VirtualClock, run_shuffled
@@ -48,6 +48,7 @@ class Stage:
         self._graph = graph
         self.store = open_checkpointer("memory://")
         self.store.allow({Approval})
+        self.memory = open_memory("memory://")
         self.model = ScriptedTransport(sampled=True)
         script(self.model)
         self.witness = Witness(folder, self._newest)
@@ -88,7 +89,7 @@ class Stage:
 
     async def _to_the_end(self) -> dict[str, Any]:
         # The dead holder of the lease is this very process; so the lease is over at once.
-        options = {"checkpointer": self.store, "sender": self.model, "clock": self._clock}
+        options = {"checkpointer": self.store, "memory": self.memory, "sender": self.model, "clock": self._clock}
         app = App.create(self._graph, **options, lease_ttl_s=0.0)
         record = await self.store.runs.get(THREAD)
         if record is None:
@@ -103,6 +104,7 @@ class Stage:
             "error": str(run.error),
             "state": run.output.model_dump(mode="json"),
             "calls": await calls_of(self.store, THREAD),
+            "said": said_in(self.memory, THREAD),
         }
 
     def left(self) -> None:

@@ -15,6 +15,7 @@ QUIET = frozenset(
     {
         *("thread.begun", "thread.finishing", "thread.finished", "answer.recorded", "interrupt.asked"),
         *("checkpoint.before", "checkpoint.after", "epoch.advanced", "node.retry", "effect.recorded"),
+        *("memory.delivering", "memory.delivered"),
     }
 )
 """Points at which the reference graph has no call under way: a kill there loses none."""
@@ -59,6 +60,7 @@ def judge(unkilled: Mapping[str, Any], seen: Evidence) -> Figures:
     assert seen.end["status"] == "done", seen.end
     _state(unkilled, seen)
     _effects(seen)
+    _conversation(unkilled, seen)
     for line in seen.started:
         if "durable" in line:
             _durable_before_started(line)
@@ -138,6 +140,21 @@ def _effects(seen: Evidence) -> None:
     attempts = Counter(line["effect"] for line in seen.effects)
     assert attempts.total() <= UNKILLED_ATTEMPTS + len(seen.points), attempts
     assert all(call["status"] == "done" for call in seen.end["calls"] if call["kind"] == "effect")
+
+
+INNER = ("read", "file")
+"""Nodes of the subgraph: what they say is durable with a superstep of their own."""
+
+
+def _conversation(unkilled: Mapping[str, Any], seen: Evidence) -> None:
+    """Invariant 3: each message once, in order; and at no death was one visible whose superstep was not durable."""
+    said = seen.end["said"]
+    assert [line["text"] for line in plain(said)] == [line["text"] for line in plain(unkilled["said"])], said
+    assert set(numbers(said)) <= set(numbers([call["answer"] for call in seen.end["calls"]])), said
+    for left in seen.left:
+        durable = max((c["step"] for c in left["checkpoints"] if not c["loop"]), default=-1)
+        early = [line for line in left.get("said", ()) if line["node"] not in INNER and line["step"] > durable]
+        assert not early, f"visible before checkpoint {durable} + 1 was durable: {early}"
 
 
 def _durable_before_started(line: Mapping[str, Any]) -> None:

@@ -83,6 +83,13 @@ class Journal:
     async def record_value(self, thread: str, visit: str, name: str, value: str) -> str:
         return await self._write(lambda tx: _value(tx, thread, visit, name, value))
 
+    async def values(self, thread: str, visit: str) -> dict[str, str]:
+        """All that is recorded of a visit by name."""
+        rows = await self._database.run(
+            lambda tx: tx.all("SELECT name, value FROM vertebra_values WHERE thread = ? AND visit = ?", thread, visit)
+        )
+        return {str(name): str(value) for name, value in rows}
+
     def record_value_sync(self, thread: str, visit: str, name: str, value: str) -> str:
         return self._database.run_sync(lambda tx: self._fenced(tx, lambda tx: _value(tx, thread, visit, name, value)))
 

@@ -18,6 +18,7 @@ from vertebra.cli import histories, printing, pruning, verifications
 from vertebra.cli.arguments import exit_code, parser
 from vertebra.cli.differing import diff
 from vertebra.cli.loading import load_graph, open_store, read_json, require_store
+from vertebra.cli.options import memory_option
 from vertebra.cli.progress import Progress
 from vertebra.cli.terminal import Terminal, clean
 from vertebra.types import Interrupt, Run, ThreadRecord
@@ -81,7 +82,9 @@ class _Stop:
 
 @contextlib.asynccontextmanager
 async def _app(options: argparse.Namespace) -> AsyncIterator[tuple[App, _Stop]]:
-    app: App = load_graph(options.graph).compile(checkpointer=options.store, default_model=options.model)
+    app: App = load_graph(options.graph).compile(
+        checkpointer=options.store, default_model=options.model, **memory_option(options)
+    )
     task = asyncio.current_task()
     assert task is not None
     stop = _Stop(app, task)

@@ -40,8 +40,24 @@ def add_driving(command: argparse.ArgumentParser) -> None:
         default=os.environ.get("VERTEBRA_MODEL") or None,
         help="for tasks that the graph's policy does not name (default: $VERTEBRA_MODEL)",
     )
+    add_memory(command)
     command.add_argument("-v", "--verbose", action="store_true", help="tell of each node on standard error")
     add_store(command)
+
+
+def add_memory(command: argparse.ArgumentParser) -> None:
+    """The memory of the graph's nodes."""
+    command.add_argument(
+        "--memory",
+        metavar="URL",
+        default=os.environ.get("VERTEBRA_MEMORY") or None,
+        help="what ctx.memory is in nodes (default: $VERTEBRA_MEMORY)",
+    )
+
+
+def memory_option(options: argparse.Namespace) -> dict[str, Any]:
+    """What ``compile`` is given for it: nothing where it is not named, since adopted graphs take none."""
+    return {} if options.memory is None else {"memory": options.memory}
 
 
 def add_store(command: argparse.ArgumentParser) -> None:

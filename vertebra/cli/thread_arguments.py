@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from vertebra.cli.options import add_graph, add_store, command, count, span
+from vertebra.cli.options import add_graph, add_memory, add_store, command, count, span
 
 STATUSES = ("running", "interrupted", "done", "failed", "cancelled")
 
@@ -90,6 +90,7 @@ def _verify(commands: Any) -> None:
     verify.add_argument(
         "--model", default=os.environ.get("VERTEBRA_MODEL") or None, help="as for run (default: as recorded)"
     )
+    add_memory(verify)
     add_store(verify)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vertebra.cli import printing
 from vertebra.cli.loading import load_graph, read_json, require_store
+from vertebra.cli.options import memory_option
 from vertebra.cli.terminal import Terminal, clean
 from vertebra.types import Difference, Verification
 
@@ -26,7 +27,9 @@ async def verify(options: argparse.Namespace) -> int:
     if needs_store:
         require_store(options.store)
     store = options.store if needs_store else "memory://"
-    app: App = load_graph(options.graph).compile(checkpointer=store, default_model=options.model)
+    app: App = load_graph(options.graph).compile(
+        checkpointer=store, default_model=options.model, **memory_option(options)
+    )
     terminal = Terminal.of(sys.stdout)
     found = []
     async with app:

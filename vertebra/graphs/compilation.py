@@ -2,7 +2,7 @@
 
 A router never runs inside LangGraph's own conditional edge, where an exception would end the thread
 silently: the node's wrapper asks the router and writes the route into a reserved channel with the
-node's update; the compiled edge only reads it. Loop counts are kept the same way.
+node's update; the compiled edge only reads it. Loop counts, and what is said to memory, are kept the same way.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 ROUTE = "vertebra.route"
 LOOPS = "vertebra.loops"
-RESERVED_CHANNELS = frozenset({ROUTE, LOOPS})
+OUTBOX = "vertebra.outbox"
+RESERVED_CHANNELS = frozenset({ROUTE, LOOPS, OUTBOX})
 ENTRY = "vertebra.entry"
 ITEM = "vertebra.item"
 INDEX = "vertebra.index"
@@ -66,7 +67,10 @@ def _channels(definition: Definition) -> tuple[type[Any], type[Any]]:
         name: Annotated[field.annotation, _plain(field.reducer)] if field.reducer else field.annotation
         for name, field in definition.schema.fields.items()
     }
-    reserved = dict.fromkeys(sorted(RESERVED_CHANNELS), Annotated[dict[str, Any], merge])
+    from langgraph.channels import Topic
+
+    reserved: dict[str, Any] = dict.fromkeys((LOOPS, ROUTE), Annotated[dict[str, Any], merge])
+    reserved[OUTBOX] = Annotated[Any, Topic(dict)]  # what the last superstep appended to memory, and no more
     name = definition.schema.declared.__name__
     typed_dict: Any = TypedDict
     public: type[Any] = typed_dict(name, fields, total=False)

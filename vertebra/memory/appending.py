@@ -28,9 +28,9 @@ class Draft:
 def append(tx: Tx, place: Place, subject: str | None, draft: Draft) -> Message:
     """The message as it is kept: the first one under its key, be it forgotten. Raises ``MessageMismatch``."""
     place.lock(tx)
-    count, now = ensure(tx, place, subject), tx.now()
+    count = ensure(tx, place, subject)
     require_branch(tx, place)
-    before = None if draft.key is None else _under_key(tx, place, draft.key)
+    before = None if draft.key is None else under_key(tx, place, draft.key)
     if before is not None:
         if before.forgotten_at is None and (before.branch, before.chat.to_json()) != (
             place.branch,
@@ -43,6 +43,12 @@ def append(tx: Tx, place: Place, subject: str | None, draft: Draft) -> Message:
                 message_id=before.id,
             )
         return before
+    return add(tx, place, count, draft)
+
+
+def add(tx: Tx, place: Place, count: int, draft: Draft) -> Message:
+    """Write the message after the ``count`` that there are; the conversation is locked, and the branch is there."""
+    now = tx.now()
     message = Message(count + 1, place.branch, draft.chat, now, draft.key, draft.tokens, draft.provenance)
     insert(tx, place, message)
     tx.execute(
@@ -110,7 +116,8 @@ def insert(tx: Tx, place: Place, message: Message) -> None:
         index.add(tx, Entry(place.tenant, MESSAGE, place.id, *said))
 
 
-def _under_key(tx: Tx, place: Place, key: str) -> Message | None:
+def under_key(tx: Tx, place: Place, key: str) -> Message | None:
+    """The message of this key, on whatever branch."""
     row = tx.one(
         f"SELECT {MESSAGE_COLUMNS} FROM vertebra_memory_messages m "
         "WHERE m.tenant = ? AND m.conversation = ? AND m.append_key IN (?, ?)",

@@ -157,12 +157,10 @@ class Conversation:
     ) -> Work[Message]:
         if key is not None:
             name_of("key", key, KEY_BYTES)
-        if tokens is not None and (not isinstance(tokens, int) or tokens < 0):
-            raise UsageError(f"{tokens!r} is no number of tokens.", remedy="pass a count, or None.")
         where = provenance or Provenance()
         for name in ("thread", "run", "node", "model"):
             text_of(f"provenance's {name}", getattr(where, name))
-        return self._work(appending.append, Draft(read_message(message), key, tokens, where))
+        return self._work(appending.append, Draft(read_message(message), key, tokens_of(tokens), where))
 
     def _messages(self, last: int | None, before: int | None, after: int | None) -> Work[list[Message]]:
         if last is not None and last < 0:
@@ -184,3 +182,10 @@ class Conversation:
         for name in (*add, *remove):
             name_of("tag", name)
         return self._work(changing.tag, add, remove)
+
+
+def tokens_of(given: Any) -> int | None:
+    """A number of tokens as it was given. Raises ``UsageError``."""
+    if given is not None and (not isinstance(given, int) or given < 0):
+        raise UsageError(f"{given!r} is no number of tokens.", remedy="pass a count, or None.")
+    return given

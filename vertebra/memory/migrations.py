@@ -118,6 +118,17 @@ MIGRATIONS: migrating.Migrations = (
         """,
         "CREATE INDEX vertebra_memory_receipts_by_subject ON vertebra_memory_receipts (tenant, subject)",
     ),
+    (
+        """
+        CREATE TABLE vertebra_memory_deliveries (
+            thread TEXT NOT NULL,
+            namespace TEXT NOT NULL,
+            checkpoint TEXT NOT NULL,
+            at DOUBLE PRECISION NOT NULL,
+            PRIMARY KEY (thread, namespace)
+        )
+        """,
+    ),
     RECALL,
 )
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import replace
 from types import TracebackType
 
-from vertebra.databases.database import Tx, open_database
+from vertebra.databases.database import Database, Tx, open_database
 from vertebra.databases.url import StoreUrl
 from vertebra.errors import UsageError
 from vertebra.memory import carrying, reading
@@ -40,6 +40,11 @@ class Memory(Keeping, Recalling):
         except BaseException:
             self._database.close()
             raise
+
+    @property
+    def database(self) -> Database:
+        """What the runtime delivers into and reads from."""
+        return self._database
 
     def conversation(
         self, id: str, *, subject: str | None = None, tenant: str | None = None, branch: str = MAIN

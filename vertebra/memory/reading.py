@@ -9,7 +9,7 @@ from vertebra.databases.database import Tx
 from vertebra.errors import ConversationNotFound
 from vertebra.memory.appending import require_branch, require_subject
 from vertebra.memory.place import Place
-from vertebra.memory.records import MESSAGE_COLUMNS, Branch, ConversationRecord, Message, message_of
+from vertebra.memory.records import MAIN, MESSAGE_COLUMNS, Branch, ConversationRecord, Message, message_of
 
 # The branch, then what it shares with each of its ancestors: `high` is the last message of theirs that belongs to it.
 _LINE = """
@@ -47,6 +47,28 @@ def messages(
         *(*place.scope, place.branch, *place.scope, *place.scope, *values),
     )
     return [message_of(row) for row in reversed(rows)]
+
+
+def first_after(tx: Tx, place: Place, thread: str, step: int) -> int | None:
+    """The id of the first message of the line that ``thread`` appended in a superstep after ``step``."""
+    row = tx.one(
+        f"{_LINE} SELECT min(m.id) FROM vertebra_memory_messages m CROSS JOIN line WHERE m.tenant = ? "
+        "AND m.conversation = ? AND m.branch = line.branch AND m.id <= line.high AND m.thread = ? AND m.step > ?",
+        *(*place.scope, place.branch, *place.scope, *place.scope, thread, step),
+    )
+    return None if row is None or row[0] is None else int(row[0])
+
+
+def newest_id(tx: Tx, place: Place) -> int:
+    """The id that the latest message has, on whatever branch; 0 where there is none."""
+    row = tx.one("SELECT messages FROM vertebra_memory_conversations WHERE tenant = ? AND id = ?", *place.scope)
+    return 0 if row is None else int(row[0])
+
+
+def has_branch(tx: Tx, place: Place) -> bool:
+    """Whether there is the branch; ``main`` always is."""
+    query = "SELECT 1 FROM vertebra_memory_branches WHERE tenant = ? AND conversation = ? AND name = ?"
+    return place.branch == MAIN or tx.one(query, *place.scope, place.branch) is not None
 
 
 def exists(tx: Tx, place: Place, subject: str | None) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vertebra.errors import UsageError
 from vertebra.nodes.visit import Visit
+from vertebra.ports import NodeMemory
 
 if TYPE_CHECKING:
     import openai
@@ -23,6 +24,7 @@ class Services(Protocol):
     def sync_client(self, visit: Visit) -> openai.OpenAI: ...
     def record_now(self, visit: Visit) -> datetime: ...
     def model_for(self, node: str, task: str | None) -> str: ...
+    def memory(self, visit: Visit) -> NodeMemory: ...
     def emit_custom(self, visit: Visit, payload: Any) -> None: ...
     async def run_effect(self, visit: Visit, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
     def run_effect_sync(self, visit: Visit, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
@@ -109,6 +111,11 @@ class Context:
         if name not in self._clients:
             self._clients[name] = make(self._visit)
         return self._clients[name]
+
+    @property
+    def memory(self) -> NodeMemory:
+        """The memory that the graph was compiled with. Raises ``UsageError`` where it has none."""
+        return self._services.memory(self._visit)
 
     def now(self) -> datetime:
         """The time in UTC, recorded: the first execution's time on every later one."""

@@ -94,6 +94,10 @@ class Visit:
     """Recorded calls that a fork has from its parent and has not taken yet: it may ask otherwise."""
     seed_thread: str | None = None
     """The thread whose chance this visit has, where it is not its own: a fork goes on with its parent's."""
+    outbox: list[dict[str, Any]] = field(default_factory=list)
+    """What it has appended to memory, in order: to be kept with its update."""
+    seen: dict[str, int] = field(default_factory=dict)
+    """How far it has seen each conversation that it has looked at."""
     _used: dict[str, set[int]] = field(default_factory=dict)
     _sequence: Iterator[int] = field(default_factory=itertools.count)
     _values: dict[str, Any] = field(default_factory=dict)
@@ -139,6 +143,19 @@ class Visit:
         with self._lock:
             self.finished.append((request_hash, ordinal))
 
+    def post(self, item: dict[str, Any]) -> None:
+        """Append to the outbox; within an effect, to what is recorded with its result."""
+        with self._lock:
+            if self.closed:
+                raise VisitClosed(f"Node {self.node!r} has ended; its late message was refused.", node=self.node)
+            mine = _posting_to.get()
+            (self.outbox if mine is None else mine).append(item)
+
+    def posted(self) -> list[dict[str, Any]]:
+        """The outbox as the code that asks sees it: with what its own effect has posted."""
+        with self._lock:
+            return [*self.outbox, *(_posting_to.get() or ())]
+
     def next_value_name(self, kind: str) -> str:
         """A name for the next recorded value of this kind, such as ``now:0``."""
         with self._lock:
@@ -172,6 +189,19 @@ def _strand() -> tuple[int, int]:
         task = None
     return threading.get_ident(), id(task) if task is not None else 0
 
+
+@contextmanager
+def collecting() -> Iterator[list[dict[str, Any]]]:
+    """Keep apart what is posted within: an effect is recorded with it, since its body runs only once."""
+    items: list[dict[str, Any]] = []
+    token = _posting_to.set(items)
+    try:
+        yield items
+    finally:
+        _posting_to.reset(token)
+
+
+_posting_to: ContextVar[list[dict[str, Any]] | None] = ContextVar("vertebra_posting_to", default=None)
 
 _lent_by: ContextVar[Visit | None] = ContextVar("vertebra_lent_by", default=None)
 """The visit whose body waits for the call that is being made for it."""

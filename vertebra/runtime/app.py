@@ -20,6 +20,7 @@ from vertebra.ports import Clock, Sender, crash_point
 from vertebra.runtime import events
 from vertebra.runtime.answering import accept_answer
 from vertebra.runtime.compiling import compile_definition, open_services, state_types
+from vertebra.runtime.delivering import deliver_latest
 from vertebra.runtime.driving import Drive
 from vertebra.runtime.forking import fork_thread
 from vertebra.runtime.langgraph_face import LangGraphFace
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from vertebra.graphs.pictures import Picture
     from vertebra.graphs.pictures.palette import Theme
     from vertebra.graphs.pictures.sketch import Sketch
+    from vertebra.memory import Memory
     from vertebra.nodes.kinds import NodeSpec
 
 
@@ -59,6 +61,7 @@ class App(LangGraphFace, SyncFace):
         shape: Mapping[str, Any],
         services: AppServices,
         owns_store: bool,
+        owns_memory: bool = False,
         graph: Any,
         definition: Definition | None,
     ) -> None:
@@ -72,6 +75,7 @@ class App(LangGraphFace, SyncFace):
         self.heart = Heart(services.store)
         self.active: dict[str, Drive] = {}
         self._owns_store = owns_store
+        self._owns_memory = owns_memory
         self._draining = False
         self._control: Any = None
 
@@ -82,6 +86,7 @@ class App(LangGraphFace, SyncFace):
         *,
         checkpointer: str | Store | Any = "memory://",
         journal: str | None = None,
+        memory: str | Memory | None = None,
         models: Mapping[str, str] | None = None,
         default_model: str | None = None,
         lease_ttl_s: float = LEASE_TTL_S,
@@ -95,6 +100,7 @@ class App(LangGraphFace, SyncFace):
 
         ``checkpointer``: a URL (``memory://``, ``sqlite:///file``, ``postgresql://...``), an open
         store, or a LangGraph saver; with a saver, ``journal`` is the URL for journal and run records.
+        ``memory``: a URL, or an open ``Memory``: what ``ctx.memory`` is in nodes; often another database.
         ``models`` turns tasks of ``@llm`` into models, ``default_model`` serves the others.
         ``lease_ttl_s``: after this long without a heartbeat another process may take a thread over.
         ``max_recoveries``: how often a run may kill its process without progress until it is set aside.
@@ -106,6 +112,7 @@ class App(LangGraphFace, SyncFace):
             checkpointer,
             journal,
             state_types(definition),
+            memory=memory,
             models=models,
             default_model=default_model,
             lease_ttl_s=lease_ttl_s,
@@ -122,6 +129,7 @@ class App(LangGraphFace, SyncFace):
             shape=shape(definition),
             services=services,
             owns_store=owns,
+            owns_memory=isinstance(memory, str),
             graph=compiled,
             definition=definition,
         )
@@ -336,6 +344,8 @@ class App(LangGraphFace, SyncFace):
         store = self.services.store
         await store.runs.require_free(thread_id)
         await store.runs.request_cancel(thread_id)
+        if self.services.memory is not None:
+            await deliver_latest(self.services, thread_id)  # what was said stays
         # State first: a run record that is gone would let a new thread of this name go on from the old state.
         await store.saver.adelete_thread(thread_id)
         await store.runs.delete(thread_id)
@@ -445,6 +455,8 @@ class App(LangGraphFace, SyncFace):
         self.services.close()
         if self._owns_store:
             self.services.store.close()
+        if self._owns_memory and self.services.memory is not None:
+            self.services.memory.close()
 
     async def __aenter__(self) -> App:
         return self

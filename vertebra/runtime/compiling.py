@@ -8,6 +8,7 @@ from typing import Any
 from vertebra.checkpointers.opening import open_checkpointer
 from vertebra.graphs.compilation import build
 from vertebra.graphs.definition import Definition
+from vertebra.memory import open_memory
 from vertebra.ports import Clock, Sender, SystemClock
 from vertebra.runtime.door import Door, DoorParts
 from vertebra.runtime.node_runner import NodeRunner
@@ -31,6 +32,7 @@ def open_services(
     journal: str | None,
     types: set[type[Any]],
     *,
+    memory: Any = None,
     models: Mapping[str, str] | None,
     default_model: str | None,
     lease_ttl_s: float,
@@ -51,6 +53,7 @@ def open_services(
         clock,
         dict(models or {}),
         default_model,
+        open_memory(memory) if isinstance(memory, str) else memory,
         lease_ttl_s=lease_ttl_s,
         max_recoveries=max_recoveries,
         max_journal_bytes=max_journal_bytes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from vertebra.graphs.compilation import ROUTE
+from vertebra.graphs.compilation import OUTBOX, ROUTE
 from vertebra.runtime.drift import request_difference
 from vertebra.runtime.replaying import Unrecorded
 from vertebra.types import Difference
@@ -21,8 +21,13 @@ def by_task(writes: Sequence[tuple[str, str, Any]], channels: set[str]) -> dict[
         if not channel.startswith("__") or channel == "__no_writes__":
             found.setdefault(task, {})
         if channel in channels:
-            found[task][channel] = value
+            found[task][channel] = _said(value) if channel == OUTBOX else value
     return found
+
+
+def _said(outbox: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    """Conversation, branch and message of what a task appended to memory: its model may be another by now."""
+    return [[item["line"][1], item["line"][2], item["message"]] for item in outbox]
 
 
 def differences_of(
@@ -38,7 +43,8 @@ def differences_of(
                 "route", node, step, None, _targets(one), _targets(other), in_words(_targets(one), _targets(other))
             )
         else:
-            yield Difference("update", node, step, channel, one, other, in_words(one, other))
+            field = "ctx.memory" if channel == OUTBOX else channel
+            yield Difference("update", node, step, field, one, other, in_words(one, other))
 
 
 def _targets(route: Mapping[str, Sequence[str]] | None) -> list[str]:

@@ -14,11 +14,13 @@ from vertebra.errors import LeaseLost, ParallelWrites, StoreError, VertebraError
 from vertebra.nodes.visit import current_visit
 from vertebra.ports import crash_point
 from vertebra.runtime import events
+from vertebra.runtime.delivering import deliver_checkpoint, deliver_latest
 from vertebra.runtime.execution import as_node_error
 from vertebra.runtime.interrupts import MARK
 from vertebra.runtime.live import shown
 from vertebra.runtime.outcome import pending_interrupts, run_of, stored_error
 from vertebra.runtime.position import RUN_KEY, has_begun
+from vertebra.runtime.remembering import thread_memory
 from vertebra.runtime.scope import Listener, Scope, current_scope
 from vertebra.runtime.session import Hold, holding
 from vertebra.runtime.snapshots import snapshot_of
@@ -123,6 +125,12 @@ class Drive:
         return status, error
 
     async def _steps(self) -> tuple[RunStatus, VertebraError | None]:
+        try:
+            await self._remember()
+        except (StoreError, LeaseLost):
+            raise
+        except VertebraError as error:
+            return "failed", self._typed(error)
         while True:
             payload = await self._payload()
             if payload is _WAITING:
@@ -144,6 +152,13 @@ class Drive:
             answers = await self.app.services.store.runs.answers(self.record.thread)
             if not any(interrupt_id in answers for interrupt_id, _, _ in waiting):
                 return "interrupted", None
+
+    async def _remember(self) -> None:
+        """Deliver what the last process left undelivered, and let the nodes have their memory."""
+        services = self.app.services
+        await deliver_latest(services, self.record.thread)
+        journal, principal = self.scope.journal, self.scope.principal
+        self.scope.memory_of = await thread_memory(self.app, self.record, journal, principal)
 
     async def _invoke(self, payload: Any) -> None:
         """One call of LangGraph's loop, every superstep durable before the next."""
@@ -220,6 +235,7 @@ class Drive:
         """Called by the saver after each checkpoint: progress for the run record, an event for listeners."""
         if self.record.recoveries:
             await self.app.services.store.runs.progressed(self.lease, None if namespace else checkpoint["id"])
+        await deliver_checkpoint(self.app.services, self.record.thread, namespace, checkpoint, metadata)
         if namespace:
             return
         finished, self.scope.returned = tuple(self.scope.returned), []

@@ -10,12 +10,15 @@ from typing import Any
 
 from vertebra.errors import UsageError
 from vertebra.nodes.kinds import Node
-from vertebra.nodes.visit import Visit
+from vertebra.nodes.visit import Visit, collecting
 from vertebra.ports import crash_point
 from vertebra.runtime.call import Call
 from vertebra.runtime.door import Door
 from vertebra.runtime.requests import identify_effect
 from vertebra.types import RecordedAnswer
+
+OUTBOX_HEADER = "vertebra-outbox"
+"""What an effect appended to memory, recorded with its result: its body is not run a second time."""
 
 Invoke = Callable[[str], Awaitable[Any]]
 """Do the effect, given its idempotency key."""
@@ -41,24 +44,32 @@ async def once(
     async with Call(door.parts, visit, identity) as call:
         recorded = await call.begin("effect")
         if recorded is not None:
+            for item in json.loads(dict(recorded.headers).get(OUTBOX_HEADER, "[]")):
+                visit.post(item)
             return json.loads(recorded.body)
         crash_point("effect.intent")
         key = call.key.idempotency_key
         outcome: Any = None
-        if check is not None and call.record_before is not None and call.record_before.sends > 1:
-            # It was begun before and no outcome is known: ask the other system first.
-            outcome = await check(key)
-        if outcome is None:
-            try:
-                outcome = await invoke(key)
-            except (Exception, asyncio.CancelledError) as error:
-                await call.note(f"raised {type(error).__name__}", None, None)
-                raise
+        with collecting() as posted:
+            if check is not None and call.record_before is not None and call.record_before.sends > 1:
+                # It was begun before and no outcome is known: ask the other system first.
+                outcome = await check(key)
+            if outcome is None:
+                try:
+                    outcome = await invoke(key)
+                except (Exception, asyncio.CancelledError) as error:
+                    await call.note(f"raised {type(error).__name__}", None, None)
+                    raise
         crash_point("effect.done")
         plain = jsonable(outcome, f"The result of effect {name!r}")
         body = json.dumps(plain, ensure_ascii=False).encode()
-        await call.record(RecordedAnswer(200, (("content-type", "application/json"),), body))
+        headers = [("content-type", "application/json")]
+        if posted:
+            headers.append((OUTBOX_HEADER, json.dumps(posted)))
+        await call.record(RecordedAnswer(200, tuple(headers), body))
         crash_point("effect.recorded")
+        for item in posted:
+            visit.post(item)
         # As it will be read from the record: a first execution must not see more than a later one.
         return json.loads(body)
 

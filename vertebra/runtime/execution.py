@@ -8,6 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from vertebra.errors import LeaseLost, NodeFailed, ProviderRefused, StoreError, VertebraError
+from vertebra.graphs.compilation import OUTBOX
 from vertebra.nodes.kinds import NodeSpec, spec_of
 from vertebra.nodes.question import Question
 from vertebra.nodes.retry import Verdict, typed_cause
@@ -15,6 +16,7 @@ from vertebra.nodes.visit import Visit, current_visit, kept_before
 from vertebra.ports import crash_point
 from vertebra.runtime import effects, events
 from vertebra.runtime.calling import invoke, within
+from vertebra.runtime.delivering import deliver_latest, sealed
 from vertebra.runtime.interrupts import answer_of, ask
 from vertebra.runtime.place import Place
 from vertebra.runtime.scope import Scope
@@ -91,6 +93,8 @@ class Execution:
         finally:
             current_visit.reset(token)
             visit.close()
+        if visit.outbox and self._scope.memory_of is not None:
+            update = {**update, OUTBOX: sealed(visit, self._scope.memory_of)}
         self._fields = tuple(sorted(name for name in update if not name.startswith("vertebra.")))
         return update
 
@@ -130,6 +134,8 @@ class Execution:
     async def _subgraph(self, spec: NodeSpec, given: Any) -> Any:
         from vertebra.runtime.subgraphs import run_subgraph
 
+        if self._scope.memory_of is not None:
+            await deliver_latest(self._scope.services, self._scope.thread, self._place.namespace)
         return await run_subgraph(self._runner.inner(spec.name), given, self._runner, self._config)
 
     async def _again(self, error: Exception) -> bool:

@@ -15,9 +15,11 @@ from vertebra.checkpointers.lease import new_holder
 from vertebra.errors import CheckpointNotFound, ThreadExists
 from vertebra.nodes.kinds import node_name
 from vertebra.nodes.visit import outer_step
+from vertebra.runtime.delivering import deliver_latest
 from vertebra.runtime.driving import FORK_KEY
 from vertebra.runtime.edges import next_of
 from vertebra.runtime.outcome import run_of
+from vertebra.runtime.remembering import fork_detail
 from vertebra.runtime.roots import Root, root_of
 from vertebra.runtime.snapshots import checkpoint_config
 from vertebra.runtime.versions import require_same_shape
@@ -35,6 +37,8 @@ async def fork_thread(
     record = await store.runs.require(thread)
     require_same_shape(app, record, ended_too=True)
     record, source = await _checkpoint_of(app, record, at)
+    if at is None and app.services.memory is not None:
+        await deliver_latest(app.services, record.thread)
     before = await store.saver.aget_tuple(source.parent_config) if source.parent_config else None
     run_id = uuid.uuid4().hex
     node = node_name(as_node) if as_node is not None else None
@@ -55,6 +59,7 @@ async def fork_thread(
             "checkpoint": source.checkpoint["id"],
             "fields": sorted(update) if isinstance(update, Mapping) else [],
             "fresh": fresh,
+            "memory": await fork_detail(app, record, int((source.metadata or {}).get("step", -1))),
         },
     )
     await _make(app, fork, root)

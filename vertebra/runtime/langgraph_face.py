@@ -16,6 +16,7 @@ from vertebra.checkpointers.lease import new_holder
 from vertebra.errors import UsageError
 from vertebra.graphs.compilation import RESERVED_CHANNELS
 from vertebra.runtime import portal
+from vertebra.runtime.delivering import deliver_latest
 from vertebra.runtime.snapshots import snapshot_of, thread_config
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class LangGraphFace:
         taken, lease = await app.services.store.runs.take(thread, new_holder(), 30.0, by_hand=True)
         status = record.status
         try:
+            await deliver_latest(app.services, thread)
             snapshot = await snapshot_of(self.graph, config)
             if as_node is not None:
                 values = routed_update(app, taken, snapshot.values, values, as_node)

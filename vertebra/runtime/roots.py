@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vertebra.errors import InvalidUpdate, UsageError
-from vertebra.graphs.compilation import LOOPS
+from vertebra.graphs.compilation import LOOPS, OUTBOX
 from vertebra.graphs.routing import Routing
 from vertebra.runtime.driving import FORK_KEY
 from vertebra.runtime.edges import BEGIN, next_of
@@ -47,6 +47,7 @@ async def root_of(
     """
     checkpoint = await _whole(app.graph, source)
     metadata = dict(source.metadata or {})
+    checkpoint["channel_values"].pop(OUTBOX, None)  # the parent has delivered it
     _go_on_counting(checkpoint["channel_values"], metadata.get(RUN_KEY), run_id)
     after = last_nodes(source, before)
     step = int(metadata.get("step", -1))

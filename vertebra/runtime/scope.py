@@ -18,6 +18,7 @@ from vertebra.ports import JournalPort
 from vertebra.runtime import effects, events, portal
 from vertebra.runtime.claims import Claims
 from vertebra.runtime.door import Door
+from vertebra.runtime.remembering import NodeMemory, ThreadMemory
 from vertebra.runtime.siblings import Siblings
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Scope:
     """The thread whose chance this one goes on with (``ThreadRecord.seed``)."""
     known_as: Mapping[tuple[str, int], str] = field(default_factory=dict)
     """What a node was called when the thread came to it, by its present name and step: its calls are found so."""
+    memory_of: ThreadMemory | None = None
+    """What the app's memory is to this thread; None where it has none."""
     _inner: dict[str, Visit] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -93,6 +96,21 @@ class Scope:
         if model is None:
             raise UnknownTask(f"No model is configured for task {task or node!r}.", node=node, task=task)
         return model
+
+    def memory(self, visit: Visit) -> Any:
+        if self.memory_of is None:
+            raise UsageError(
+                f"Node {visit.node!r} asked for the memory, and the graph was compiled without one.",
+                remedy="compile it with memory=URL, such as sqlite:///memory.db.",
+                node=visit.node,
+            )
+        return NodeMemory(self, self.memory_of, visit, lambda: self._model_of(visit))
+
+    def _model_of(self, visit: Visit) -> str | None:
+        spec = self.specs.get(visit.key)
+        with contextlib.suppress(UnknownTask):
+            return self.model_for(visit.node, spec.task) if spec is not None and spec.kind == "llm" else None
+        return None
 
     def emit_custom(self, visit: Visit, payload: Any) -> None:
         self.emit(events.Custom(visit.thread, visit.node, visit.step, visit.key, payload))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vertebra.checkpointers.opening import Store
+from vertebra.memory import Memory
 from vertebra.ports import Clock
 from vertebra.runtime.door import Door
 
@@ -27,6 +28,7 @@ class AppServices:
     clock: Clock
     models: Mapping[str, str]
     default_model: str | None
+    memory: Memory | None = None
     lease_ttl_s: float = LEASE_TTL_S
     max_recoveries: int = MAX_RECOVERIES
     max_journal_bytes: int | None = None

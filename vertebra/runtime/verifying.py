@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vertebra.errors import NotRecorded, RecordPruned, UsageError, VertebraError
-from vertebra.graphs.compilation import ROUTE
+from vertebra.graphs.compilation import OUTBOX, ROUTE
 from vertebra.graphs.definition import Definition
 from vertebra.graphs.shape import difference
 from vertebra.nodes.visit import current_visit
@@ -23,6 +23,7 @@ from vertebra.runtime.edges import BEGIN, next_of
 from vertebra.runtime.execution import as_node_error
 from vertebra.runtime.position import RUN_KEY
 from vertebra.runtime.recorded import Checkpoint, Codec, Recorded
+from vertebra.runtime.remembering import recorded_memory
 from vertebra.runtime.replaying import ReplayScope, models_of, replay_services
 from vertebra.runtime.scope import current_scope
 from vertebra.runtime.snapshots import checkpoint_config, thread_config
@@ -100,7 +101,8 @@ class Replay:
             if row["kind"] == "skip" and (detail := json.loads(row["detail"]))
         }
         self._workers = {fan.worker for fan in definition.fan_outs}
-        self._channels = {*definition.schema.fields, ROUTE}  # loop counts follow from routes
+        self._channels = {*definition.schema.fields, ROUTE, OUTBOX}  # loop counts follow from routes
+        self._memory = recorded_memory(app.services.memory, recorded.about, recorded.rows)
         self._models: dict[str, str] = {}
         self.unverified: set[str] = set()
         self.pruned: list[str] = []
@@ -165,6 +167,7 @@ class Replay:
             journal=self._services.store.journal,
             stand_ins=stand_ins,
             seed=about["seed"],
+            memory_of=self._memory,
             recorded_models=self._models,
         )
         config = {**thread_config(self._thread), "recursion_limit": RECURSION_LIMIT}

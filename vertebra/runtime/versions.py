@@ -17,6 +17,7 @@ from vertebra.checkpointers.versions import Settled
 from vertebra.errors import GraphChanged
 from vertebra.graphs.shape import difference
 from vertebra.runtime.carrying import Plan, plan
+from vertebra.runtime.delivering import deliver_latest
 from vertebra.runtime.outcome import pending_interrupts
 from vertebra.runtime.session import patiently
 from vertebra.runtime.snapshots import snapshot_of, thread_config
@@ -72,6 +73,7 @@ def _is_fine(app: App, record: ThreadRecord) -> bool:
 
 async def _carry(app: App, record: ThreadRecord, lease: Lease, by: str | None) -> None:
     store, config = app.services.store, thread_config(record.thread)
+    await deliver_latest(app.services, record.thread)  # what is rewritten is no superstep's any more
     planned = plan(app, record, await store.saver.aget_tuple(config))
     if planned.put is not None:
         await store.versions.doubt(lease)
