@@ -57,6 +57,17 @@ class Journal:
         )
         return [_record(row) for row in rows]
 
+    async def latest_calls(self, thread: str, limit: int) -> Sequence[CallRecord]:
+        """The thread's latest calls of a model whose tokens are known."""
+        rows = await self._database.run(
+            lambda tx: tx.all(
+                f"SELECT {_COLUMNS} FROM vertebra_calls WHERE thread = ? AND kind = 'llm' AND status = 'done' "
+                "AND input_tokens IS NOT NULL ORDER BY started_at DESC LIMIT ?",
+                *(thread, limit),
+            )
+        )
+        return [_record(row) for row in rows]
+
     async def epochs(self, thread: str, visit: str) -> Sequence[Kept | None]:
         rows = await self._database.run(
             lambda tx: tx.all(

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from vertebra.databases.database import Tx
 from vertebra.errors import ConversationExists, ConversationNotFound
-from vertebra.memory import reading
+from vertebra.memory import reading, summarising
 from vertebra.memory.appending import insert
-from vertebra.memory.lines import Carried, branch_line, head_line, message_line
+from vertebra.memory.lines import Carried, branch_line, head_line, message_line, summary_line
 from vertebra.memory.place import Place
 from vertebra.memory.records import MESSAGE_COLUMNS, ConversationRecord, Message, message_of
 
@@ -47,7 +47,12 @@ class Export:
             if found := reading.conversations(tx, self._tenant, id=place.id, subject=self._subject):
                 self._record, self._done = found[0], 0
                 branches = [b for b in reading.branches(tx, place, None) if b.at <= found[0].messages]
-                return [head_line(found[0], len(branches)), *map(branch_line, branches)]
+                summaries = summarising.of_conversation(tx, place, found[0].messages)
+                return [
+                    head_line(found[0], len(branches)),
+                    *map(branch_line, branches),
+                    *(summary_line(s) for s in summaries if s.branch in {b.name for b in branches}),
+                ]
         return None
 
     def _page(self, tx: Tx, record: ConversationRecord) -> list[str]:
@@ -89,6 +94,8 @@ def put(tx: Tx, tenant: str, carried: Carried) -> bool:
             "VALUES (?, ?, ?, ?, ?, ?)",
             *(*place.scope, branch.name, branch.parent, branch.at, branch.created_at),
         )
+    for summary in carried.summaries:
+        summarising.add(tx, Place(tenant, head.id, summary.branch), summary, summary.at)
     for message in carried.messages:
         insert(tx, place, message)
     return True

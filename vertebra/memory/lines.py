@@ -12,6 +12,7 @@ from vertebra.errors import ExportInvalid, UsageError
 from vertebra.memory.messages import ChatMessage, canonical
 from vertebra.memory.place import KEY_BYTES, name_of, text_of
 from vertebra.memory.records import MAIN, Branch, ConversationRecord, Message, Provenance
+from vertebra.memory.summarising import Summary
 
 
 class _Line(BaseModel):
@@ -54,11 +55,23 @@ class MessageLine(_Line):
     key: str | None
     tokens: Annotated[int, Field(ge=0)] | None
     provenance: Provenance
+    pinned: bool = False
 
 
-_ANY: TypeAdapter[ConversationLine | BranchLine | MessageLine] = TypeAdapter(
-    Annotated[ConversationLine | BranchLine | MessageLine, Field(discriminator="type")]
-)
+class SummaryLine(_Line):
+    """A summary of a branch, before the messages. Exports of earlier releases have none."""
+
+    type: Literal["summary"] = "summary"
+    branch: str
+    first: int
+    upto: int
+    text: str
+    at: float
+    provenance: Provenance
+
+
+_Any = ConversationLine | BranchLine | SummaryLine | MessageLine
+_ANY: TypeAdapter[_Any] = TypeAdapter(Annotated[_Any, Field(discriminator="type")])
 
 
 @dataclass
@@ -68,6 +81,7 @@ class Carried:
     head: ConversationLine
     branches: list[Branch] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
+    summaries: list[Summary] = field(default_factory=list)
 
 
 def head_line(record: ConversationRecord, branches: int) -> str:
@@ -78,6 +92,11 @@ def head_line(record: ConversationRecord, branches: int) -> str:
 def branch_line(branch: Branch) -> str:
     """The line of a branch."""
     return canonical(BranchLine(**asdict(branch)).model_dump(mode="json"))
+
+
+def summary_line(summary: Summary) -> str:
+    """The line of a summary."""
+    return canonical(SummaryLine(**asdict(summary)).model_dump(mode="json"))
 
 
 def message_line(message: Message) -> str:
@@ -92,6 +111,7 @@ def message_line(message: Message) -> str:
             "key": message.key,
             "tokens": message.tokens,
             "provenance": asdict(message.provenance),
+            **({"pinned": True} if message.pinned else {}),
         }
     )
 
@@ -112,13 +132,15 @@ def read_lines(lines: Iterable[str]) -> Iterator[Carried]:
             raise _invalid(number, f"a {line.type} before any conversation")
         elif isinstance(line, BranchLine):
             _add_branch(carried, line, number)
+        elif isinstance(line, SummaryLine):
+            _add_summary(carried, line, number)
         else:
             _add_message(carried, line, number)
     if carried is not None:
         yield _whole(carried, number)
 
 
-def _read(text: str, number: int) -> ConversationLine | BranchLine | MessageLine:
+def _read(text: str, number: int) -> _Any:
     try:
         line = _ANY.validate_json(text)
         if isinstance(line, ConversationLine):
@@ -129,9 +151,11 @@ def _read(text: str, number: int) -> ConversationLine | BranchLine | MessageLine
                     name_of(what, name)
         elif isinstance(line, BranchLine):
             name_of("branch", line.name)
-        elif line.key is not None:
-            name_of("key", line.key, KEY_BYTES)
-        if isinstance(line, MessageLine):
+        elif isinstance(line, SummaryLine):
+            text_of("summary", line.text)
+        else:
+            if line.key is not None:
+                name_of("key", line.key, KEY_BYTES)
             line.message.to_json().encode()
         return line
     except ValidationError as error:
@@ -150,12 +174,20 @@ def _add_branch(carried: Carried, line: BranchLine, number: int) -> None:
     carried.branches.append(Branch(line.name, line.parent, line.at, line.created_at))
 
 
+def _add_summary(carried: Carried, line: SummaryLine, number: int) -> None:
+    is_there = any((summary.branch, summary.upto) == (line.branch, line.upto) for summary in carried.summaries)
+    known = {branch.name for branch in carried.branches}
+    if is_there or line.branch not in known or not 1 <= line.first <= line.upto <= carried.head.messages:
+        raise _invalid(number, f"a summary of branch {line.branch!r} has no place here")
+    carried.summaries.append(Summary(line.branch, line.first, line.upto, line.text, line.at, line.provenance))
+
+
 def _add_message(carried: Carried, line: MessageLine, number: int) -> None:
     begins = {branch.name: branch.at for branch in carried.branches}
     if line.id != len(carried.messages) + 1 or line.id <= begins.get(line.branch, line.id):
         raise _invalid(number, f"message {line.id} on branch {line.branch!r} has no place here")
     carried.messages.append(
-        Message(line.id, line.branch, line.message, line.at, line.key, line.tokens, line.provenance)
+        Message(line.id, line.branch, line.message, line.at, line.key, line.tokens, line.provenance, line.pinned)
     )
 
 

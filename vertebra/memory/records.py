@@ -34,6 +34,8 @@ class Message:
     key: str | None = None
     tokens: int | None = None
     provenance: Provenance = field(default_factory=Provenance)
+    pinned: bool = False
+    """Whether it stands first in each window."""
 
     @property
     def role(self) -> Role:
@@ -83,12 +85,16 @@ class ConversationRecord:
     updated_at: float
 
 
-MESSAGE_COLUMNS = "m.id, m.branch, m.message, m.at, m.append_key, m.tokens, m.thread, m.run, m.node, m.step, m.model"
+MESSAGE_COLUMNS = (
+    "m.id, m.branch, m.message, m.at, m.append_key, m.tokens, m.thread, m.run, m.node, m.step, m.model, m.pinned"
+)
 
 
 def message_of(row: Sequence[Any]) -> Message:
     """From a row of ``MESSAGE_COLUMNS``."""
-    number, branch, text, at, key, tokens, thread, run, node, step, model = row
+    number, branch, text, at, key, tokens, thread, run, node, step, model, pinned = row
     where = Provenance(thread, run, node, None if step is None else int(step), model)
     chat = ChatMessage.model_validate(json.loads(text))
-    return Message(int(number), branch, chat, float(at), key, None if tokens is None else int(tokens), where)
+    return Message(
+        int(number), branch, chat, float(at), key, None if tokens is None else int(tokens), where, bool(pinned)
+    )
