@@ -17,17 +17,40 @@ import pytest
 
 from vertebra.cli.differing import diff_data
 from vertebra.cli.histories import edge_data, tree_data
+from vertebra.cli.keeping import fact_data, hold_data, receipt_data
 from vertebra.cli.looking import proof_data
 from vertebra.cli.main import EXIT_CODES, exit_code, parser
 from vertebra.cli.memory import branch_data, conversation_data, message_data
 from vertebra.cli.printing import call_data, finding_data, run_data, thread_data
+from vertebra.cli.pruning import pruned_data
 from vertebra.cli.verifications import difference_data, verification_data
 from vertebra.errors import VertebraError
 from vertebra.graphs.proofs import Proof
-from vertebra.memory import Branch, ChatMessage, ConversationRecord, Imported, Message
+from vertebra.memory import (
+    Branch,
+    ChatMessage,
+    ConversationRecord,
+    Expired,
+    Fact,
+    Hold,
+    Imported,
+    Message,
+    Receipt,
+)
 from vertebra.runtime import events
 from vertebra.testing.script import Rule
-from vertebra.types import CallKey, CallRecord, Difference, Edge, Finding, Run, ThreadRecord, ThreadTree, Verification
+from vertebra.types import (
+    CallKey,
+    CallRecord,
+    Difference,
+    Edge,
+    Finding,
+    Pruned,
+    Run,
+    ThreadRecord,
+    ThreadTree,
+    Verification,
+)
 
 ROOT = Path(__file__).parent.parent
 API = (ROOT / "docs" / "reference" / "api.md").read_text()
@@ -247,7 +270,12 @@ def test_the_keys_of_json_are_listed() -> None:
         "a conversation": conversation_data(ConversationRecord("c", None, None, (), 0, 0.0, 0.0)),
         "a branch": branch_data(Branch("main", None, 0, 0.0)),
         "a message": message_data(Message(1, "main", ChatMessage(role="user", content=""), 0.0)),
+        "a pruning": pruned_data(Pruned()),
         "an import": dataclasses.asdict(Imported(0, 0, 0)),
+        "a fact": fact_data(Fact(1, "s", "p", 1, None, None, 0.0)),
+        "a hold": hold_data(Hold("h", "s", "r", "b", 0.0)),
+        "a receipt": receipt_data(Receipt("r", "s", "r", "b", 0.0, None, {}, None)),
+        "an expiry": dataclasses.asdict(Expired(0, 0, 0)),
         "an error": VertebraError("m").to_json(),
     }
     rows = {m[1]: re.findall(r"`(\w+)`", m[2]) for m in re.finditer(r"^\| (an? \w+) .*?\| (.+) \|$", CLI, re.M)}

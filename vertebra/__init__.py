@@ -14,11 +14,23 @@ if TYPE_CHECKING:
     from vertebra.errors import VertebraError
     from vertebra.graphs import Append, Graph
     from vertebra.graphs.bounding import Bounds
+    from vertebra.graphs.pictures import Picture
     from vertebra.graphs.proofs import Proof
     from vertebra.memory import open_memory
     from vertebra.nodes import Context, Question, Retry, effect, human, llm, transition
     from vertebra.runtime import App, http_client
-    from vertebra.types import Difference, Edge, Finding, Interrupt, Run, Standing, ThreadTree, Usage, Verification
+    from vertebra.types import (
+        Difference,
+        Edge,
+        Finding,
+        Interrupt,
+        Pruned,
+        Run,
+        Standing,
+        ThreadTree,
+        Usage,
+        Verification,
+    )
 
 __version__ = "0.1.0"
 
@@ -32,7 +44,9 @@ _HOMES = {
     "Finding": "vertebra.types",
     "Graph": "vertebra.graphs",
     "Interrupt": "vertebra.types",
+    "Picture": "vertebra.graphs.pictures",
     "Proof": "vertebra.graphs.proofs",
+    "Pruned": "vertebra.types",
     "Question": "vertebra.nodes",
     "Retry": "vertebra.nodes",
     "Run": "vertebra.types",
@@ -62,7 +76,9 @@ __all__ = [
     "Finding",
     "Graph",
     "Interrupt",
+    "Picture",
     "Proof",
+    "Pruned",
     "Question",
     "Retry",
     "Run",

@@ -24,12 +24,14 @@
     │   ├── ProviderUnreachable       connection lost or refused, or silent too long
     │   ├── ProviderRefused           an answer that is not 2xx, retries used up
     │   ├── AnswerTooLarge            the answer is over the limit
+    │   ├── JournalFull               the thread has recorded as much as it may; nothing was sent
     │   ├── AnswerInvalid             2xx, but not what its content type says
     │   └── StreamTruncated           the stream ended before its last event
     ├── ThreadError                   the thread cannot do what was asked
     │   ├── ThreadNotFound
     │   ├── ThreadExists              a fork needs an id of its own
     │   ├── CheckpointNotFound        no such checkpoint in its history
+    │   ├── RecordPruned              the recorded answer that is needed was let go
     │   ├── ThreadBusy                another writer holds the lease
     │   ├── ThreadNotFinished         resume it, do not start it again
     │   ├── ThreadCancelled           it was cancelled
@@ -53,6 +55,9 @@
     │   └── ExportInvalid             lines that no export has written
     ├── FactError                     what is known cannot be kept so
     │   └── FactMismatch              the key has another fact already
+    ├── RetentionError                what is kept cannot be kept, or end, so
+    │   ├── SubjectHeld               a legal hold is on the subject
+    │   └── HoldNotFound
     ├── StoreError                    the database below
     │   ├── StoreUrlInvalid
     │   ├── StoreUnavailable          cannot be opened, reached, locked or written
@@ -256,6 +261,11 @@ class AnswerTooLarge(CallError):
     default_remedy = "ask for less, or raise max_answer_bytes in compile()."
 
 
+class JournalFull(CallError):
+    code = "journal_full"
+    default_remedy = "find out why it asks so much; raise max_journal_bytes in compile(), then resume the thread."
+
+
 class AnswerInvalid(CallError):
     code = "answer_invalid"
     default_remedy = "resume the thread to ask again; nothing was recorded."
@@ -283,6 +293,11 @@ class ThreadExists(ThreadError):
 class CheckpointNotFound(ThreadError):
     code = "checkpoint_not_found"
     default_remedy = "take the id from app.tree(thread) or `vertebra history THREAD`."
+
+
+class RecordPruned(ThreadError):
+    code = "record_pruned"
+    default_remedy = "what was pruned is gone: ask anew, and pay again, with fork(..., fresh=True)."
 
 
 class ThreadBusy(ThreadError):
@@ -401,6 +416,22 @@ class FactMismatch(FactError):
 
     code = "fact_mismatch"
     default_remedy = "the first fact stands; give another fact a key of its own."
+
+
+class RetentionError(VertebraError):
+    code = "retention"
+
+
+class SubjectHeld(RetentionError):
+    """Nothing of it may be forgotten or deleted; ``context["holds"]`` has the ids of the holds."""
+
+    code = "subject_held"
+    default_remedy = "release each hold with memory.release(id, by=...), then try again."
+
+
+class HoldNotFound(RetentionError):
+    code = "hold_not_found"
+    default_remedy = "check id, tenant and database; `vertebra memory holds` lists what is there."
 
 
 class StoreError(VertebraError):

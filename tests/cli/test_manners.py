@@ -19,6 +19,8 @@ RUN = ("run", "agents:graph", "--input", '{"text": "a b"}', "--thread", "t")
 COMMANDS = (
     *("run", "resume", "recover", "cancel", "threads", "show", "graph check", "demo"),
     *("memory ls", "memory show", "memory export", "memory import"),
+    *("memory facts", "memory forget", "memory receipts", "memory hold", "memory release"),
+    *("memory holds", "memory expire"),
 )
 HEAVY = "langgraph|langchain_core|openai|httpx2?|networkx|pydantic|rich|sqlite3|psycopg|asyncio"
 

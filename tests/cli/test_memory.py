@@ -60,7 +60,7 @@ def test_show(filled: Shell) -> None:
 
 def test_exported_and_imported_it_is_the_same(filled: Shell) -> None:
     told = filled.json("memory", "export", "--out", "all.jsonl")
-    assert told == {"conversations": 2, "messages": 5, "file": "all.jsonl"}
+    assert told == {"conversations": 2, "messages": 5, "facts": 0, "holds": 0, "receipts": 0, "file": "all.jsonl"}
     assert sorted(path.name for path in filled.folder.glob("all.jsonl*")) == ["all.jsonl"]
     other = ("--memory", "sqlite:///other.db", "--tenant", "clinic")
     assert filled("memory", "import", "all.jsonl", *other).stdout == "2 conversations, 5 messages imported.\n"
@@ -70,7 +70,14 @@ def test_exported_and_imported_it_is_the_same(filled: Shell) -> None:
     assert out == (filled.folder / "all.jsonl").read_text()
     one = filled("memory", "export", "visit-42", "--subject", "patient-7").stdout
     piped = filled("memory", "import", "-", "--tenant", "third", "--json", stdin=one)
-    assert json.loads(piped.stdout) == {"conversations": 1, "messages": 4, "unchanged": 0}
+    assert json.loads(piped.stdout) == {
+        "conversations": 1,
+        "messages": 4,
+        "unchanged": 0,
+        "facts": 0,
+        "holds": 0,
+        "receipts": 0,
+    }
     assert [line["type"] for line in filled.json("memory", "export", "visit-43")] == [
         "conversation",
         "branch",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -11,8 +12,8 @@ import pytest
 from tests.memory.parts import said, user
 from tests.memory.test_messages import GOOD
 from vertebra import open_memory
-from vertebra.errors import ConversationExists, ConversationNotFound, ExportInvalid
-from vertebra.memory import Imported, Memory, Provenance
+from vertebra.errors import ConversationExists, ConversationNotFound, ExportInvalid, FactMismatch, SubjectHeld
+from vertebra.memory import Imported, Memory, Provenance, Source
 from vertebra.memory.carrying import PAGE, Export
 
 
@@ -147,9 +148,10 @@ def broken(lines: list[str]) -> Iterator[tuple[str, list[str], int]]:
 
     yield "no JSON", ["{"], 1
     yield "no object", ["[]"], 1
-    yield "another type", ['{"type": "fact"}'], 1
+    yield "another type", ['{"type": "rumour"}'], 1
     yield "no conversation", lines[1:], 1
-    yield "a later format", changed(0, format=2), 1
+    yield "a later format", changed(0, format=3), 1
+    yield "a time to live of less than nothing", changed(0, ttl_s=-1), 1
     yield "an unknown field", changed(0, tenant="other"), 1
     yield "a bad id", changed(0, id=""), 1
     yield "a bad tag", changed(0, tags=["nul \0"]), 1
@@ -180,3 +182,106 @@ async def test_what_no_export_has_written_is_refused_with_its_line(exported: lis
                 await memory.import_lines(lines)
             assert caught.value.context["line"] == number, (what, caught.value)
             assert await memory.conversations() == [], what
+
+
+async def test_facts_holds_receipts_and_what_was_forgotten_come_along(memory: Memory) -> None:
+    for subject in ("ann", "bob", "eve"):
+        conversation = memory.conversation(f"with {subject}", subject=subject, tenant="from")
+        await conversation.append(user(f"of {subject}"), key="k")
+        await conversation.set_ttl(60)
+        facts = memory.facts(subject, tenant="from")
+        await facts.learn("p \u2028", {"a": [1.5, None, "NUL \0"]}, source=Source("c", 1), confidence=0.5, key="k")
+        await facts.learn("since ever", 1, valid_from=-math.inf, valid_until=5)
+        await facts.retract("q")
+    await memory.hold("ann", reason="case", by="law", tenant="from")
+    ended = await memory.hold("bob", reason="case", by="law", tenant="from")
+    await memory.release(ended.id, by="law", tenant="from")
+    await memory.forget("eve", reason="asked", by="dpo", tenant="from")
+    lines = await lines_of(memory, tenant="from")
+    imported = await memory.import_lines(lines, tenant="to")
+    assert imported == Imported(conversations=3, messages=3, unchanged=0, facts=9, holds=2, receipts=1)
+    assert await lines_of(memory, tenant="to") == lines
+    assert memory.import_lines_sync(lines, tenant="to") == Imported(0, 0, 3)
+    for tenant in ("from", "to"):
+        with pytest.raises(SubjectHeld):
+            await memory.forget("ann", reason="r", by="b", tenant=tenant)
+        assert (await memory.receipts(tenant=tenant, subject="eve"))[0].intact
+        assert (await memory.facts("bob", tenant=tenant).learn("new", 1)).id == 4
+        assert (await memory.facts("eve", tenant=tenant).learn("new", 1, key="k")).forgotten_at is not None
+    of_bob = [json.loads(line) for line in await lines_of(memory, tenant="to", subject="bob")]
+    assert [line["type"] for line in of_bob] == ["conversation", "branch", "message", *["fact"] * 4, "hold"]
+    assert {line.get("subject", "bob") for line in of_bob} == {"bob"}
+
+
+async def test_what_was_forgotten_here_does_not_come_back_by_an_import(memory: Memory) -> None:
+    conversation = memory.conversation("c", subject="ann")
+    await conversation.append(user("secret"), key="k")
+    await memory.facts("ann").learn("p", "secret")
+    lines = await lines_of(memory)
+    await memory.forget("ann", reason="asked", by="dpo")
+    assert await memory.import_lines(lines) == Imported(0, 0, 1)
+    assert "secret" not in "".join(await lines_of(memory))
+
+
+async def test_another_fact_under_an_id_or_a_key_is_left_alone(memory: Memory) -> None:
+    await memory.facts("ann").learn("p", "mine", key="k")
+    before = await lines_of(memory)
+    fact = json.loads(before[0])
+    for other in ({"value": "theirs"}, {"id": 2}):
+        with pytest.raises(FactMismatch):
+            await memory.import_lines([json.dumps(fact | other)])
+    assert await lines_of(memory) == before
+
+
+async def test_many_facts_are_carried_page_by_page(memory: Memory) -> None:
+    await memory.import_lines(
+        json.dumps({**_FACT, "subject": subject, "id": number}) for subject in "ab" for number in range(1, PAGE + 2)
+    )
+    lines = await lines_of(memory)
+    assert len(lines) == 2 * PAGE + 2
+    assert (await memory.import_lines(lines, tenant="t")).facts == len(lines)
+    assert await lines_of(memory, tenant="t") == lines
+
+
+_FACT = {
+    "type": "fact",
+    "id": 1,
+    "subject": "ann",
+    "predicate": "p",
+    "value": 1,
+    "valid_from": None,
+    "valid_until": None,
+    "learned_at": 1.0,
+    "retracted": False,
+    "key": None,
+    "source": None,
+    "confidence": None,
+    "forgotten_at": None,
+}
+
+
+_WRONG: list[dict[str, object]] = [
+    *({"id": 0}, {"subject": ""}, {"predicate": ""}, {"key": ""}, {"value": "\ud800"}, {"confidence": 2}, {"x": 1}),
+    *({"source": {"conversation": "", "message": 1}}, {"type": "hold"}, {"type": "receipt"}, {"valid_from": "a"}),
+]
+
+
+@pytest.mark.parametrize("wrong", _WRONG)
+async def test_what_is_no_fact_is_refused(wrong: dict[str, object]) -> None:
+    with open_memory("memory://") as memory:
+        with pytest.raises(ExportInvalid) as caught:
+            await memory.import_lines(["", json.dumps({**_FACT, **wrong})])
+        assert caught.value.context["line"] == 2
+
+
+async def test_lines_of_the_first_format_are_still_read(memory: Memory) -> None:
+    """As 1 wrote them: no time to live, no tombstones."""
+    lines = [
+        '{"branches":1,"created_at":1.0,"format":1,"id":"c","messages":1,"subject":"ann","tags":["x"],"title":null,'
+        '"type":"conversation","updated_at":2.0}',
+        '{"at":0,"created_at":1.0,"name":"main","parent":null,"type":"branch"}',
+        '{"at":1.5,"branch":"main","id":1,"key":"k","message":{"content":"a","role":"user"},"provenance":{"model":null,'
+        '"node":null,"run":null,"step":null,"thread":null},"tokens":null,"type":"message"}',
+    ]
+    assert await memory.import_lines(lines) == Imported(1, 1, 0)
+    assert await said(memory.conversation("c")) == ["a"]

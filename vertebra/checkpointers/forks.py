@@ -14,7 +14,7 @@ from typing import Any
 
 from vertebra.checkpointers.lease import Holder, is_dead
 from vertebra.databases.database import Database, Tx
-from vertebra.errors import LeaseLost, ThreadBusy, ThreadExists, ThreadNotFound
+from vertebra.errors import LeaseLost, RecordPruned, ThreadBusy, ThreadExists, ThreadNotFound
 from vertebra.types import RunStatus, ThreadRecord
 
 RESERVED_FOR_S = 60.0
@@ -79,7 +79,10 @@ class Forks:
         await self._database.run(give_back)
 
     async def make(self, fork: Fork, holder: Holder) -> None:
-        """Make the thread, with all that it inherits, at once. Raises ``ThreadNotFound`` if the parent is gone."""
+        """Make the thread, with all that it inherits, at once.
+
+        Raises ``ThreadNotFound`` if the parent is gone, ``RecordPruned`` if what it inherits is.
+        """
         await self._database.run(lambda tx: _make(tx, fork, holder))
 
 
@@ -122,7 +125,8 @@ def _make(tx: Tx, fork: Fork, holder: Holder) -> None:
         raise LeaseLost(f"Another process forks to {fork.thread!r} by now.", thread=fork.thread)
     _refuse_known(tx, fork.thread)
     parent = fork.parent
-    if tx.one("SELECT 1 FROM vertebra_threads WHERE thread = ?", parent.thread) is None:
+    # Kept until the fork is made, so that no prune of the parent overlooks it.
+    if tx.one_kept("SELECT 1 FROM vertebra_threads WHERE thread = ?", parent.thread) is None:
         raise ThreadNotFound(f"Thread {parent.thread!r} was deleted meanwhile.", thread=parent.thread)
     now = tx.now()
     tx.execute(
@@ -136,6 +140,14 @@ def _make(tx: Tx, fork: Fork, holder: Holder) -> None:
     _release(tx, fork.thread)
     for start in range(0, len(fork.inherits), _AT_ONCE):
         _inherit(tx, fork, fork.inherits[start : start + _AT_ONCE])
+    pruned = tx.one(
+        "SELECT count(*) FROM vertebra_calls WHERE thread = ? AND status = 'done' AND answer_body IS NULL", fork.thread
+    )
+    if pruned is not None and pruned[0]:
+        raise RecordPruned(
+            f"{pruned[0]} of the answers that lie ahead of the fork were pruned from thread {parent.thread!r}.",
+            thread=parent.thread,
+        )
     tx.execute(
         "INSERT INTO vertebra_interventions (thread, number, kind, node, principal, detail, at) "
         "VALUES (?, 0, 'fork', ?, NULL, ?, ?)",

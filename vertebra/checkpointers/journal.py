@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
+from vertebra.checkpointers.allowance import Allowance
 from vertebra.checkpointers.fencing import require_held
 from vertebra.checkpointers.lease import Lease
 from vertebra.databases.database import Database, Row, Tx
@@ -26,13 +27,17 @@ _BY_KEY = "thread = ? AND visit = ? AND request_hash = ? AND epoch = ? AND ordin
 class Journal:
     """Calls, recorded values, sampling epochs and visits of threads, in one database."""
 
-    def __init__(self, database: Database, lease: Lease | None = None) -> None:
+    def __init__(self, database: Database, lease: Lease | None = None, allowance: Allowance | None = None) -> None:
         self._database = database
         self._lease = lease
+        self._allowance = allowance
 
-    def under(self, lease: Lease) -> Journal:
-        """The same journal, whose every write raises ``LeaseLost`` once the lease is."""
-        return Journal(self._database, lease)
+    def under(self, lease: Lease, *, max_bytes: int | None = None) -> Journal:
+        """The same journal, whose every write raises ``LeaseLost`` once the lease is.
+
+        ``max_bytes``: a new call of the thread that would make its requests and answers more raises ``JournalFull``.
+        """
+        return Journal(self._database, lease, None if max_bytes is None else Allowance(max_bytes))
 
     async def _write(self, work: Callable[[Tx], T]) -> T:
         return await self._database.run(lambda tx: self._fenced(tx, work))
@@ -42,13 +47,20 @@ class Journal:
         return work(tx)
 
     async def begin(self, call: CallRecord) -> CallRecord:
-        return await self._write(lambda tx: _begin(tx, call))
+        allowance = self._allowance
+        begun = await self._write(lambda tx: _begin(tx, call, allowance))
+        if allowance is not None and begun.status == "intent" and begun.sends == 1:
+            allowance.add(call.request)
+        return begun
 
     async def sent(self, key: CallKey, attempt: Attempt, *, again: bool) -> None:
         await self._write(lambda tx: _sent(tx, key, attempt, again))
 
     async def complete(self, key: CallKey, answer: RecordedAnswer, finished_at: float) -> RecordedAnswer:
-        return await self._write(lambda tx: _complete(tx, key, answer, finished_at))
+        recorded = await self._write(lambda tx: _complete(tx, key, answer, finished_at))
+        if self._allowance is not None:
+            self._allowance.add(recorded.body)
+        return recorded
 
     async def calls(self, thread: str, visit: str | None = None) -> Sequence[CallRecord]:
         where, args = ("thread = ?", [thread]) if visit is None else ("thread = ? AND visit = ?", [thread, visit])
@@ -142,11 +154,23 @@ def note_intervention(tx: Tx, thread: str, kind: str, node: str, by: str | None,
     )
 
 
+def forget_answers(tx: Tx, thread: str, *, dry_run: bool = False) -> int:
+    """Let go what was asked and answered in a thread; rows, tokens and hashes stay. Returns of how many calls."""
+    row = tx.one("SELECT count(*) FROM vertebra_calls WHERE thread = ? AND answer_body IS NOT NULL", thread)
+    if not dry_run:
+        tx.execute(
+            "UPDATE vertebra_calls SET request = NULL, answer_body = NULL "
+            "WHERE thread = ? AND (request IS NOT NULL OR answer_body IS NOT NULL)",
+            thread,
+        )
+    return int(row[0]) if row else 0
+
+
 def _key(key: CallKey) -> tuple[Any, ...]:
     return key.thread, key.visit, key.request_hash, key.epoch, key.ordinal
 
 
-def _begin(tx: Tx, call: CallRecord) -> CallRecord:
+def _begin(tx: Tx, call: CallRecord, allowance: Allowance | None) -> CallRecord:
     is_new = tx.execute(
         f"INSERT INTO vertebra_calls ({_COLUMNS}) VALUES ({', '.join('?' * 26)}) ON CONFLICT DO NOTHING",
         *_key(call.key),
@@ -154,10 +178,14 @@ def _begin(tx: Tx, call: CallRecord) -> CallRecord:
         *(call.sequence, None, None, None, None, None, call.started_at, None, 1, 0, 0, "[]", None),
     )
     if is_new:
+        if allowance is not None:
+            allowance.require(tx, call.key.thread, call.request)
         return replace(call, status="intent", sends=1)
     tx.lock(_books_of(call.key.thread))
     known = _get(tx, call.key)
     assert known is not None
+    if known.answer is not None and known.answer.pruned:
+        return known
     if known.status == "done":
         # An inherited call counts in the run that takes its answer: nobody ran it here before.
         tx.execute(
@@ -249,7 +277,8 @@ def _record(row: Row) -> CallRecord:
     answer = None
     if status == "done":
         headers = tuple((str(k), str(v)) for k, v in json.loads(a_headers))
-        answer = RecordedAnswer(int(a_status), headers, bytes(a_body), _int(tokens_in), _int(tokens_out))
+        body = b"" if a_body is None else bytes(a_body)
+        answer = RecordedAnswer(int(a_status), headers, body, _int(tokens_in), _int(tokens_out), pruned=a_body is None)
     return CallRecord(
         key=CallKey(thread, visit, digest, int(epoch), int(ordinal)),
         run_id=run_id,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +15,16 @@ from vertebra.checkpointers.forks import Forks
 from vertebra.checkpointers.journal import Journal
 from vertebra.checkpointers.lease import Lease
 from vertebra.checkpointers.migrations import migrate
+from vertebra.checkpointers.pruning import Progress, Pruner
 from vertebra.checkpointers.recordings import Recordings
+from vertebra.checkpointers.retention import Retention
 from vertebra.checkpointers.runs import RunStore
 from vertebra.checkpointers.versions import VersionStore
 from vertebra.databases.database import open_database
 from vertebra.databases.failures import closed, driver_errors
 from vertebra.databases.url import StoreUrl
 from vertebra.errors import UsageError
+from vertebra.types import Pruned
 
 if TYPE_CHECKING:
     from vertebra.checkpointers.ordering import OrderedSaver
@@ -78,6 +83,38 @@ class Store:
         with errors():
             inner, self._close_saver = open_saver(self.url, serializer(self._types))
         return OrderedSaver(inner, errors=errors, fence=self._fence if self.url.backend == "memory" else None)
+
+    async def prune(
+        self,
+        *,
+        statuses: Collection[str] | None = None,
+        older_than_s: float | None = None,
+        keep: int | None = None,
+        answers: bool = False,
+        graph: str | None = None,
+        dry_run: bool = False,
+        on_progress: Progress | None = None,
+    ) -> Pruned:
+        """Let go of ended threads, whole; or with ``keep`` of all but their last n checkpoints, with ``answers`` of
+        what their calls asked and were answered.
+
+        Of threads that stand as ``statuses`` say (``done``, ``failed``, ``cancelled``; by default ``done`` and
+        ``cancelled``, and where only history goes also ``failed``), that nothing has happened to for ``older_than_s``
+        seconds, and of ``graph``. Threads that run or wait, are held, or are needed by a fork stay. Each thread goes
+        in one transaction, and the database gives its room back at the end. May be called again whenever it was
+        broken off. ``dry_run`` changes nothing. ``on_progress``: called with ``threads`` or ``bytes``, how many are
+        done, and of how many.
+        Raises ``UsageError``, ``StoreError``.
+        """
+        policy = Retention.of(statuses, older_than_s, keep, answers, graph, dry_run)
+        together = self._given_saver is None and self.url.backend != "memory"
+        pruner = Pruner(self.database, self.saver, policy, url=self.url, together=together)
+        return await pruner.run(on_progress or (lambda *_: None))
+
+    def prune_sync(self, **options: Any) -> Pruned:
+        """``prune`` for sync code."""
+        with ThreadPoolExecutor(1, "vertebra-prune") as thread:  # the caller's own may have a loop that runs
+            return thread.submit(lambda: asyncio.run(self.prune(**options))).result()
 
     async def _fence(self, lease: Lease) -> None:
         """For savers that write elsewhere: as late as can be, but not in their transaction."""

@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple, DeltaChannelHistory
 
+from vertebra.checkpointers.together import Together
 from vertebra.databases.database import in_thread
 from vertebra.databases.failures import closed
 
@@ -130,6 +131,11 @@ class PassingSaver(BaseCheckpointSaver[Any]):
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest", **options: Any) -> None:
         await self._call("prune", thread_ids, strategy=strategy, **options)
+
+    async def atogether(self, thread_id: str, work: Together[T]) -> T:
+        """Where the inner saver lives beside the run records: see ``vertebra.checkpointers.together``."""
+        found: T = await self._call("together", thread_id, work)
+        return found
 
     def _call_sync(self, work: Callable[[], T]) -> T:
         self._refuse_when_closed()

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.serde.types import TASKS
+from psycopg.rows import tuple_row
 
+from vertebra.checkpointers.together import Together
+from vertebra.databases.database import PostgresTx
 from vertebra.errors import UsageError
+
+T = TypeVar("T")
 
 _COPIES = {
     "checkpoints": "checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata",
@@ -45,6 +50,22 @@ class RetainingPostgresSaver(PostgresSaver):
                 remedy='use strategy="keep_latest" with keep=1 or more, or strategy="delete".',
             )
 
+    def together(self, thread_id: str, work: Together[T]) -> T:
+        """``work`` in one transaction with run records in the same database."""
+        thread = str(thread_id)
+        with self._transaction() as connection:
+
+            def drop(keep: int, dry_run: bool) -> int:
+                places = self._places_before(thread, keep)
+                if not dry_run and keep:
+                    _drop(connection, thread, places)
+                elif not dry_run:
+                    for table in _COPIES:
+                        connection.execute(f"DELETE FROM {table} WHERE thread_id = %s", (thread,))
+                return len(places)
+
+            return work(PostgresTx(connection.cursor(row_factory=tuple_row)), drop)
+
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Delete the checkpoints that these runs made."""
         with self._transaction() as connection:
@@ -70,6 +91,12 @@ class RetainingPostgresSaver(PostgresSaver):
                 )
 
     def _prune(self, thread: str, keep: int) -> None:
+        places = self._places_before(thread, keep)
+        with self._transaction() as connection:
+            _drop(connection, thread, places)
+
+    def _places_before(self, thread: str, keep: int) -> list[tuple[str, str]]:
+        """Namespace and id of the checkpoints that go when the last ``keep`` of each namespace stay."""
         ids: dict[str, list[str]] = {}
         with self._transaction() as connection:
             for row in connection.execute(
@@ -80,9 +107,7 @@ class RetainingPostgresSaver(PostgresSaver):
         kept = {(namespace, id) for namespace, all_ids in ids.items() for id in all_ids[:keep]}
         for namespace, id in tuple(kept):
             kept |= self._needed(thread, namespace, id)
-        dropped = [(namespace, id) for namespace, all_ids in ids.items() for id in all_ids]
-        with self._transaction() as connection:
-            _drop(connection, thread, [place for place in dropped if place not in kept])
+        return [(namespace, id) for namespace, all_ids in ids.items() for id in all_ids if (namespace, id) not in kept]
 
     def _needed(self, thread: str, namespace: str, id: str) -> set[tuple[str, str]]:
         """The ancestors that make the values of delta channels, and the parent of a checkpoint from before v4."""

@@ -87,15 +87,19 @@ class RunStore:
         *,
         max_recoveries: int | None = None,
         progress: str | None = None,
+        known: bool = False,
     ) -> tuple[ThreadRecord, Lease]:
         """Start a run: on a new thread, or a further turn of one that has ended.
 
         Given the very input of a run that has not ended, it takes that run up again (a job that is
         delivered twice is one run); where its process has died that counts as in ``take``. Raises
-        ``ThreadBusy``, ``ThreadNotFinished`` and ``CrashLoop``.
+        ``ThreadBusy``, ``ThreadNotFinished`` and ``CrashLoop``; with ``known`` ``ThreadNotFound``, if the thread
+        that the input was read for has been deleted since.
         """
         return await self._database.run(
-            lambda tx: _begin(tx, thread, start, holder, ttl_s, max_recoveries=max_recoveries, progress=progress)
+            lambda tx: _begin(
+                tx, thread, start, holder, ttl_s, max_recoveries=max_recoveries, progress=progress, known=known
+            )
         )
 
     async def take(
@@ -272,8 +276,11 @@ def _begin(
     *,
     max_recoveries: int | None,
     progress: str | None,
+    known: bool,
 ) -> tuple[ThreadRecord, Lease]:
     record = refuse_if_held(tx, thread)
+    if record is None and known:
+        raise ThreadNotFound(f"Thread {thread!r} was deleted meanwhile.", thread=thread)
     if record is not None and record.status in ("running", "interrupted", "failed"):
         if not record.cancel_requested and (record.input != start.input or record.status == "interrupted"):
             raise ThreadNotFinished(_unfinished(record), thread=thread, status=record.status)

@@ -43,13 +43,13 @@ class VersionStore:
 
     async def hold(self, thread: str, holder: Holder, ttl_s: float) -> tuple[ThreadRecord, Lease]:
         """Take the lease. Raises ``ThreadBusy``, ``ThreadNotFound``."""
-        return await self._database.run(lambda tx: _hold(tx, thread, holder, ttl_s))
+        return await self._database.run(lambda tx: hold(tx, thread, holder, ttl_s))
 
     async def doubt(self, lease: Lease) -> None:
         """Prolong the lease, and let no graph take the thread for its own by its fingerprint. Raises ``LeaseLost``."""
 
         def write(tx: Tx) -> None:
-            _require(tx, lease)
+            require(tx, lease)
             tx.execute(
                 "UPDATE vertebra_threads SET fingerprint = ?, lease_until = ? WHERE thread = ?",
                 *(IN_DOUBT, tx.now() + lease.ttl_s, lease.thread),
@@ -66,13 +66,13 @@ class VersionStore:
 
         def write(tx: Tx) -> None:
             with contextlib.suppress(LeaseLost):
-                _require(tx, lease)
-                _let_go(tx, lease)
+                require(tx, lease)
+                let_go(tx, lease)
 
         await self._database.run(write)
 
 
-def _hold(tx: Tx, thread: str, holder: Holder, ttl_s: float) -> tuple[ThreadRecord, Lease]:
+def hold(tx: Tx, thread: str, holder: Holder, ttl_s: float) -> tuple[ThreadRecord, Lease]:
     record = refuse_if_held(tx, thread)
     if record is None:
         raise ThreadNotFound(f"There is no thread {thread!r} here.", thread=thread)
@@ -88,7 +88,7 @@ def _hold(tx: Tx, thread: str, holder: Holder, ttl_s: float) -> tuple[ThreadReco
     return record, Lease(thread, holder, record.lease_epoch + 1, ttl_s, record.run_id)
 
 
-def _require(tx: Tx, lease: Lease) -> None:
+def require(tx: Tx, lease: Lease) -> None:
     tx.lock(lease.thread)
     row = tx.one("SELECT lease_epoch, lease_holder FROM vertebra_threads WHERE thread = ?", lease.thread)
     if row is None or (int(row[0]), row[1]) != (lease.epoch, lease.holder.to_text()):
@@ -96,7 +96,7 @@ def _require(tx: Tx, lease: Lease) -> None:
 
 
 def _settle(tx: Tx, lease: Lease, settled: Settled) -> None:
-    _require(tx, lease)
+    require(tx, lease)
     row = tx.one("SELECT version FROM vertebra_threads WHERE thread = ?", lease.thread)
     change = f"{row[0] if row else ''} -> {settled.version}"
     tx.execute(
@@ -112,10 +112,10 @@ def _settle(tx: Tx, lease: Lease, settled: Settled) -> None:
     for name in settled.stale_timers:
         tx.execute("DELETE FROM vertebra_timers WHERE thread = ? AND name = ?", lease.thread, name)
     note_intervention(tx, lease.thread, "version", change, settled.principal, settled.detail)
-    _let_go(tx, lease)
+    let_go(tx, lease)
 
 
-def _let_go(tx: Tx, lease: Lease) -> None:
+def let_go(tx: Tx, lease: Lease) -> None:
     tx.execute("UPDATE vertebra_threads SET lease_holder = NULL, lease_until = NULL WHERE thread = ?", lease.thread)
     row = tx.one("SELECT cancel_requested FROM vertebra_threads WHERE thread = ?", lease.thread)
     if row is not None and row[0]:  # asked for in the meantime: who asked was told that it will stop

@@ -15,6 +15,7 @@ from vertebra.errors import (
     ConversationError,
     FactError,
     GraphChanged,
+    RetentionError,
     StoreError,
     ThreadError,
     UsageError,
@@ -80,7 +81,7 @@ def exit_code(error: VertebraError) -> int:
     """The documented exit code of an error."""
     if isinstance(error, UsageError):
         return 2
-    if isinstance(error, ThreadError | GraphChanged | ConversationError | FactError):
+    if isinstance(error, ThreadError | GraphChanged | ConversationError | FactError | RetentionError):
         return 4
     if isinstance(error, StoreError):
         return 5

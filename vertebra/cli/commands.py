@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vertebra.checkpointers import Store
-from vertebra.cli import histories, printing, verifications
+from vertebra.cli import histories, printing, pruning, verifications
 from vertebra.cli.arguments import exit_code, parser
 from vertebra.cli.differing import diff
 from vertebra.cli.loading import load_graph, open_store, read_json, require_store
@@ -33,9 +33,10 @@ STATUS_CODES = {"done": 0, "failed": 1, "interrupted": 3, "cancelled": 4, "runni
 def execute(options: argparse.Namespace) -> int:
     """Run the subcommand that was parsed; returns the exit code."""
     if options.command == "graph" and options.action != "diff":
-        from vertebra.cli import looking
+        from vertebra.cli import drawing, looking
 
-        return {"check": looking.check, "prove": looking.prove, "bounds": looking.bounds}[options.action](options)
+        actions = {"check": looking.check, "prove": looking.prove, "bounds": looking.bounds}
+        return {**actions, "show": drawing.show, "draw": drawing.draw}[options.action](options)
     code: int = asyncio.run(_ASYNC[options.command](options))
     return code
 
@@ -227,5 +228,6 @@ _ASYNC: dict[str, Callable[[argparse.Namespace], Any]] = {
     "fork": histories.fork,
     "verify": verifications.verify,
     "export": verifications.export,
+    "prune": pruning.prune,
     "graph": diff,
 }

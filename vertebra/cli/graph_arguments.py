@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 from typing import Any
 
-from vertebra.cli.options import add_graph, add_json, command
+from vertebra.cli.options import DEFAULT_STORE, add_graph, add_json, command
+
+FORMATS = ("svg", "png", "text", "dot", "mermaid")
+THEMES = ("auto", "light", "dark")
 
 
 def add_parser(commands: Any) -> None:
     """Add the command ``graph`` to the command line."""
     graph = commands.add_parser("graph", help="look at a graph without running it")
     actions = graph.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for add in (_check, _prove, _bounds, _diff):
+    for add in (_check, _show, _draw, _prove, _bounds, _diff):
         add(actions)
 
 
@@ -19,6 +24,46 @@ def _check(actions: Any) -> None:
     check = command(actions, "check", "run the static checks", "vertebra graph check agents:graph")
     add_graph(check)
     add_json(check)
+
+
+def _show(actions: Any) -> None:
+    show = command(
+        actions,
+        "show",
+        "print the graph as a picture in text",
+        "vertebra graph show agents:graph",
+        "vertebra graph show agents:graph --run visit-42 --store sqlite:///visits.db",
+    )
+    add_graph(show)
+    _overlays(show)
+
+
+def _draw(actions: Any) -> None:
+    draw = command(
+        actions,
+        "draw",
+        "write a picture of the graph: SVG, PNG, text, DOT or Mermaid",
+        "vertebra graph draw agents:graph -o agent.svg",
+        "vertebra graph draw agents.v2:graph --diff agents.v1:graph -o changes.png",
+        "vertebra graph draw agents:graph --format mermaid",
+    )
+    add_graph(draw)
+    draw.add_argument("--format", choices=FORMATS, help="which form (default: by the name of --output, else svg)")
+    draw.add_argument("-o", "--output", metavar="FILE", help="where to (default: standard output)")
+    draw.add_argument("--theme", choices=THEMES, default="auto", help="of SVG and PNG (default: auto)")
+    _overlays(draw)
+
+
+def _overlays(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--run", metavar="THREAD", help="lay over it what the run of this thread did")
+    command.add_argument("--diff", metavar="OLD", help="mark what changed since this one, as MODULE:GRAPH")
+    command.add_argument("--depth", type=int, default=1, metavar="N", help="levels of subgraphs to open (default: 1)")
+    command.add_argument(
+        "--store",
+        metavar="URL",
+        default=os.environ.get("VERTEBRA_STORE") or DEFAULT_STORE,
+        help=f"with --run (default: $VERTEBRA_STORE, else {DEFAULT_STORE})",
+    )
 
 
 def _prove(actions: Any) -> None:

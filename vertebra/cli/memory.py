@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
+from vertebra.cli.keeping import ACTIONS
 from vertebra.cli.printing import counted
 from vertebra.cli.terminal import Terminal, ago, clean, clock, fit
 from vertebra.databases import StoreUrl
@@ -22,7 +23,7 @@ from vertebra.memory import Branch, ConversationRecord, Memory, Message, open_me
 
 def execute(options: argparse.Namespace) -> int:
     """Run the subcommand that was parsed; returns the exit code."""
-    action = {"ls": _ls, "show": _show, "export": _export, "import": _import}[options.action]
+    action = {"ls": _ls, "show": _show, "export": _export, "import": _import, **ACTIONS}[options.action]
     with _open(options.memory, make=options.action == "import") as memory:
         action(memory, options)
     return 0
@@ -59,6 +60,7 @@ def message_data(message: Message) -> dict[str, Any]:
         "key": message.key,
         "tokens": message.tokens,
         "provenance": asdict(message.provenance),
+        "forgotten_at": message.forgotten_at,
         "message": message.to_openai(),
     }
 
@@ -138,7 +140,8 @@ def _export(memory: Memory, options: argparse.Namespace) -> None:
             for line in lines:
                 print(line)
         return
-    data = {"conversations": 0, "messages": 0, "file": options.out}
+    kinds = ("conversations", "messages", "facts", "holds", "receipts")
+    data = {**dict.fromkeys(kinds, 0), "file": options.out}
     with _replacing(Path(options.out)) as file:
         for line in lines:
             kind = json.loads(line)["type"]
@@ -185,5 +188,6 @@ def _tell(what: str, data: dict[str, Any], options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(data))
     else:
-        conversations, messages = data["conversations"], data["messages"]
-        print(clean(f"{counted(conversations, 'conversation')}, {counted(messages, 'message')} {what}."))
+        kinds = ("conversation", "message", "fact", "hold", "receipt")
+        told = [counted(data[f"{kind}s"], kind) for kind in kinds if data[f"{kind}s"] or kind in kinds[:2]]
+        print(clean(f"{', '.join(told)} {what}."))

@@ -6,6 +6,7 @@ import argparse
 import os
 from typing import Any
 
+from vertebra.cli import keeping_arguments
 from vertebra.cli.options import add_json, command, count
 
 DEFAULT_MEMORY = "sqlite:///memory.db"
@@ -13,10 +14,11 @@ DEFAULT_MEMORY = "sqlite:///memory.db"
 
 def add_parser(commands: Any) -> None:
     """Add the command ``memory`` to the command line."""
-    memory = commands.add_parser("memory", help="look at conversations, carry them out and in")
+    memory = commands.add_parser("memory", help="look at conversations and facts, carry them out and in, and end them")
     actions = memory.add_subparsers(dest="action", required=True, metavar="ACTION")
     for add in (_ls, _show, _export, _import):
         add(actions)
+    keeping_arguments.add_actions(actions, _where)
 
 
 def _ls(actions: Any) -> None:

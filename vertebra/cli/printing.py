@@ -64,7 +64,8 @@ def call_data(call: CallRecord) -> dict[str, Any]:
         "model": call.model,
         "status": call.status,
         "request": call.request,
-        "answer": answer.body.decode("utf-8", "replace") if answer else None,
+        "answer": answer.body.decode("utf-8", "replace") if answer and not answer.pruned else None,
+        "pruned": answer is not None and answer.pruned,
         "input_tokens": answer.input_tokens if answer else None,
         "output_tokens": answer.output_tokens if answer else None,
         "started_at": call.started_at,
@@ -145,14 +146,22 @@ def thread_text(
         yield terminal.line(f"{clock(float(item['at']))}  {item['died']} died; recovery {item['recovery']}", 2)
     for item in by_hand:
         who = item["principal"] or "someone"
-        # A thread changes its version by itself, when it is driven by another.
-        done = "changed its" if item["kind"] == "version" else f"{who} did by hand:"
-        yield terminal.line(f"{clock(item['at'])}  {done} {item['kind']} {item['node']}", 2)
+        yield terminal.line(f"{clock(item['at'])}  {_done_by_hand(item, who)}", 2)
     if record.error is not None and record.status == "failed":
         yield from (terminal.paint(line, "red") for line in terminal.wrapped(str(record.error.get("message", "")), 2))
         yield from terminal.wrapped(f"To go on: {record.error.get('remedy', '')}", 2)
     for interrupt in interrupts:
         yield from question_text(interrupt, terminal)
+
+
+def _done_by_hand(item: Mapping[str, Any], who: str) -> str:
+    if item["kind"] == "prune":
+        number, answers = item["detail"]["checkpoints"], item["detail"]["answers"]
+        gone = [counted(n, what) for n, what in ((number, "checkpoint"), (answers, "answer")) if n]
+        return f"pruned: {' and '.join(gone)} let go"
+    # A thread changes its version by itself, when it is driven by another.
+    done = "changed its" if item["kind"] == "version" else f"{who} did by hand:"
+    return f"{done} {item['kind']} {item['node']}"
 
 
 def calls_text(calls: Sequence[CallRecord], full: bool, terminal: Terminal) -> Iterator[str]:
@@ -176,6 +185,9 @@ def calls_text(calls: Sequence[CallRecord], full: bool, terminal: Terminal) -> I
 
 
 def _exchange(call: CallRecord, full: bool, terminal: Terminal) -> Iterator[str]:
+    if call.answer is not None and call.answer.pruned:
+        yield _labelled("pruned", "what was asked and answered was let go", terminal)
+        return
     body = call.answer.body if call.answer else b""
     if full:
         yield f"   asked    {clean(call.request or '')}"

@@ -1,4 +1,4 @@
-"""The command line of what looks at threads: threads, show, history, fork, verify and export."""
+"""The command line of what is done with threads but drive them: threads, show, history, fork, verify, export, prune."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STATUSES = ("running", "interrupted", "done", "failed", "cancelled")
 
 def add_parsers(commands: Any) -> None:
     """Add these commands to the command line."""
-    for add in (_threads, _show, _history, _fork, _verify, _export):
+    for add in (_threads, _show, _history, _fork, _verify, _export, _prune):
         add(commands)
 
 
@@ -104,3 +104,34 @@ def _export(commands: Any) -> None:
     add_graph(export)
     export.add_argument("thread", metavar="THREAD")
     add_store(export)
+
+
+def _prune(commands: Any) -> None:
+    prune = command(
+        commands,
+        "prune",
+        "let go of ended threads, or of their history or recorded answers, and give the room back",
+        "vertebra prune --older-than 30d                        # done and cancelled threads, whole",
+        "vertebra prune --status failed --older-than 90d --dry-run",
+        "vertebra prune --keep 20                               # of each thread the last 20 checkpoints",
+        "vertebra prune --answers --older-than 14d              # tokens, times and hashes stay",
+    )
+    prune.add_argument(
+        "--older-than",
+        type=span,
+        metavar="SPAN",
+        help="nothing has happened to it for so long, such as 30d, 12h, 45min",
+    )
+    prune.add_argument(
+        "--status",
+        action="append",
+        choices=("done", "failed", "cancelled"),
+        help="only those that stand so; may be repeated (default: done and cancelled; with --keep alone failed, too)",
+    )
+    prune.add_argument("--graph", metavar="NAME", help="only those of this graph")
+    prune.add_argument("--keep", type=count, metavar="N", help="keep threads, and of each its last N checkpoints")
+    prune.add_argument(
+        "--answers", action="store_true", help="keep threads, and let go what their calls asked and were answered"
+    )
+    prune.add_argument("--dry-run", action="store_true", help="tell what would go, and change nothing")
+    add_store(prune)

@@ -66,7 +66,7 @@ async def export(options: argparse.Namespace) -> int:
 
 def verification_data(verification: Verification) -> dict[str, Any]:
     """A verification, for ``--json``."""
-    keys = ("thread", "graph", "version", "ok", "edges", "nodes", "unverified")
+    keys = ("thread", "graph", "version", "ok", "edges", "nodes", "unverified", "pruned")
     return {
         **{key: printing.plain(getattr(verification, key)) for key in keys},
         "differences": [difference_data(item) for item in verification.differences],
@@ -83,6 +83,7 @@ def verification_text(verification: Verification, terminal: Terminal) -> Iterato
     """A verification in lines."""
     done = f"{printing.counted(verification.edges, 'edge')}, {printing.counted(verification.nodes, 'execution')}"
     left = f"; not executed: {', '.join(verification.unverified)}" if verification.unverified else ""
+    left += f"; pruned: {', '.join(verification.pruned)}" if verification.pruned else ""
     number = len(verification.differences)
     outcome = (
         terminal.paint("as recorded", "green")

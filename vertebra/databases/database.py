@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar
 
 from vertebra.databases.failures import closed, driver_errors, require_postgres
 from vertebra.databases.url import StoreUrl
-from vertebra.errors import StoreUrlInvalid
+from vertebra.errors import StoreUnavailable, StoreUrlInvalid
 
 T = TypeVar("T")
 Row = Sequence[Any]
@@ -59,6 +59,14 @@ class Database(Protocol):
 
     def run_sync(self, work: Callable[[Tx], T]) -> T: ...
 
+    async def wipe(self) -> None:
+        """Leave nothing in the files of what was deleted. Raises ``StoreUnavailable`` while a reader needs it.
+
+        Postgres keeps old row versions until it vacuums, and its log: that is its operator's to say.
+        """
+
+    def wipe_sync(self) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -71,12 +79,14 @@ class SqliteDatabase:
 
     backend = "sqlite"
 
-    def __init__(self, url: StoreUrl) -> None:
+    def __init__(self, url: StoreUrl, *, forgetting: bool = False) -> None:
         self._url = url
         self._lock = threading.RLock()
         self._executor = None if url.backend == "memory" else ThreadPoolExecutor(1, "vertebra-sqlite")
         self._closed = False
         self._connection = connect_sqlite(url)
+        if forgetting:
+            self._connection.execute("PRAGMA secure_delete=ON")
 
     async def run(self, work: Callable[[Tx], T]) -> T:
         if self._executor is None:
@@ -89,12 +99,30 @@ class SqliteDatabase:
                 raise closed(f"store {self._url}")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                result = work(_SqliteTx(self._connection))
+                result = work(SqliteTx(self._connection))
                 self._connection.commit()
             except BaseException:
                 self._connection.rollback()
                 raise
             return result
+
+    async def wipe(self) -> None:
+        if self._executor is None:
+            self.wipe_sync()
+        else:
+            await in_thread(self._executor, self.wipe_sync, f"store {self._url}")
+
+    def wipe_sync(self) -> None:
+        with self._lock, driver_errors(self._url):
+            if self._closed:
+                raise closed(f"store {self._url}")
+            # What is deleted is overwritten (secure_delete), but in the log it stands until that is emptied.
+            row = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if row is not None and row[0]:
+                raise StoreUnavailable(
+                    f"What was deleted is still in the log of {self._url}: another connection is reading it.",
+                    remedy="end long reads of this database, then do the same again.",
+                )
 
     def close(self) -> None:
         if self._executor is not None:
@@ -123,6 +151,8 @@ def connect_sqlite(url: StoreUrl) -> sqlite3.Connection:
         )
         try:
             if url.backend == "sqlite":
+                # Of a file without tables alone: pages that are freed can be given back in small steps (``space``).
+                connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
                 _retry_while_locked(lambda: connection.execute("PRAGMA journal_mode=WAL"))
                 connection.execute(f"PRAGMA synchronous={'FULL' if url.durability == 'power' else 'NORMAL'}")
         except BaseException:
@@ -144,7 +174,9 @@ def _retry_while_locked(action: Callable[[], Any]) -> None:
             time.sleep(random.uniform(0.005, 0.05))
 
 
-class _SqliteTx:
+class SqliteTx:
+    """The open transaction of a connection."""
+
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
@@ -189,7 +221,13 @@ class PostgresDatabase:
             if self._pool.closed:
                 raise closed(f"store {self._url}")
             with self._pool.connection() as connection, connection.transaction():
-                return work(_PostgresTx(connection))
+                return work(PostgresTx(connection))
+
+    async def wipe(self) -> None:
+        """Nothing: see ``Database.wipe``."""
+
+    def wipe_sync(self) -> None:
+        """Nothing: see ``Database.wipe``."""
 
     def close(self) -> None:
         self._executor.shutdown(wait=True)
@@ -235,7 +273,9 @@ def open_pool(url: StoreUrl, **kwargs: Any) -> Any:
         return pool
 
 
-class _PostgresTx:
+class PostgresTx:
+    """The open transaction of a connection that gives rows as tuples, or of a cursor that does."""
+
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
@@ -262,6 +302,9 @@ class _PostgresTx:
         self.one("SELECT pg_advisory_xact_lock(hashtextextended(?, 8461))", name)
 
 
-def open_database(url: StoreUrl) -> Database:
-    """Open what the URL names; raises ``StoreUnavailable``, ``StoreCorrupt`` or ``MissingExtra``."""
-    return PostgresDatabase(url) if url.backend == "postgresql" else SqliteDatabase(url)
+def open_database(url: StoreUrl, *, forgetting: bool = False) -> Database:
+    """Open what the URL names; ``forgetting``: what is deleted is overwritten, where SQLite keeps it.
+
+    Raises ``StoreUnavailable``, ``StoreCorrupt`` or ``MissingExtra``.
+    """
+    return PostgresDatabase(url) if url.backend == "postgresql" else SqliteDatabase(url, forgetting=forgetting)

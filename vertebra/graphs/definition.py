@@ -13,10 +13,12 @@ from vertebra.graphs.state import StateSchema
 from vertebra.nodes.kinds import Node, NodeSpec, node_name, spec_of
 from vertebra.nodes.retry import Retry
 from vertebra.nodes.signature import require_node
-from vertebra.types import END, START, Finding, Standing
+from vertebra.types import END, START, Finding, Run, Standing
 
 if TYPE_CHECKING:
     from vertebra.graphs.bounding import Bounds
+    from vertebra.graphs.pictures import Picture
+    from vertebra.graphs.pictures.palette import Theme
     from vertebra.graphs.proofs import Proof
     from vertebra.runtime.app import App
 
@@ -260,11 +262,13 @@ class Graph:
         """Whether a claim holds for every path: ``Proof`` is true, or has the shortest path that breaks it.
 
         ``prove(approve, before=pay)``, ``prove(validate, between=(draft, send))``, ``prove(never=a, after=b)``,
-        ``prove(at_most=(node, n))``, ``prove(eventually=END)``. Raises ``UsageError`` for any other form.
+        ``prove(at_most=(node, n))``, ``prove(eventually=END)``. ``proof.draw()`` shows that path in red. Raises
+        ``UsageError`` for any other form.
         """
+        from vertebra.graphs.pictures.sketch import sketch_of
         from vertebra.graphs.proofs import prove
 
-        return prove(self.definition, read_claim(node, **claim))
+        return replace(prove(self.definition, read_claim(node, **claim)), sketch=sketch_of(self.definition))
 
     def require(self, node: NodeLike | None = None, **claim: Any) -> Graph:
         """Keep a claim of ``prove`` in the graph: ``check`` and ``compile`` enforce it from now on."""
@@ -276,6 +280,28 @@ class Graph:
         from vertebra.graphs.bounding import bounds
 
         return bounds(self.definition)
+
+    def draw(
+        self, *, run: Run | None = None, diff: Graph | None = None, depth: int = 1, theme: Theme = "auto"
+    ) -> Picture:
+        """The graph as a ``Picture``: shows itself in a notebook; has ``.svg .png .text .dot .mermaid`` and ``save``.
+
+        ``run``: what a run did is laid over it: visits, time, calls, tokens, retries, where it failed or waits, and
+        the edges that it took. ``diff``: an older version; what came, went and changed since is marked. ``depth``:
+        how many levels of subgraphs are drawn open, 0 for none. ``theme``: ``auto``, ``light`` or ``dark``.
+        Raises ``UsageError``. A graph that ``check`` finds wrong can be drawn, to see what is wrong.
+
+        Example::
+
+            graph.draw().save("agent.svg")
+            print(graph.draw(run=await app.run({"audio": "visit.wav"})))
+        """
+        from vertebra.graphs.pictures.drawing import draw
+
+        return draw(self.definition, run=run, diff=diff, depth=depth, theme=theme)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        return self.draw()._repr_mimebundle_(include, exclude)
 
     def fingerprint(self) -> str:
         """A digest of the shape: what a thread in flight depends on."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from vertebra.errors import UsageError
 from vertebra.graphs.bounding import bounds
@@ -21,6 +21,10 @@ from vertebra.graphs.flow import length
 from vertebra.graphs.parallel import apart
 from vertebra.graphs.paths import Found, derivation, search, shortest, within_bounds
 from vertebra.types import END, START
+
+if TYPE_CHECKING:
+    from vertebra.graphs.pictures import Picture
+    from vertebra.graphs.pictures.palette import Theme
 
 SHOWN = 24
 """Of a longer path the middle is left out where it is printed."""
@@ -38,6 +42,8 @@ class Proof:
     holds: bool
     counterexample: tuple[str, ...] | None = None
     note: str = ""
+    sketch: Any = field(default=None, repr=False, compare=False)
+    """The graph, to be drawn."""
 
     def __bool__(self) -> bool:
         return self.holds
@@ -49,6 +55,24 @@ class Proof:
 
     def __repr__(self) -> str:
         return f"<Proof {self}>"
+
+    def draw(self, *, depth: int = 1, theme: Theme = "auto") -> Picture:
+        """The graph, with the counter-example in red if there is one. Raises ``UsageError``."""
+        from vertebra.graphs.pictures import Picture
+        from vertebra.graphs.pictures.marking import with_path
+        from vertebra.graphs.pictures.sketch import folded
+
+        if self.sketch is None:
+            raise UsageError("This proof does not know its graph.", remedy="draw what graph.prove(...) returned.")
+        told = f"{'proved' if self.holds else 'not proved'}: {self.claim}"
+        sketch = replace(self.sketch, caption=(told,))
+        if self.counterexample is not None:
+            sketch = with_path(sketch, self.counterexample, self.note)
+        return Picture(folded(sketch, depth), theme=theme)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        shown, details = self.draw()._repr_mimebundle_(include, exclude)
+        return {**shown, "text/plain": f"{self}\n\n{shown['text/plain']}"}, details
 
     @property
     def path(self) -> str:

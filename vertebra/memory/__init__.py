@@ -2,11 +2,14 @@
 
 from vertebra.memory.carrying import Imported
 from vertebra.memory.conversation import Conversation
-from vertebra.memory.counting import Estimator, TokenCounter, encoded
+from vertebra.memory.counting import Estimator, encoded
+from vertebra.memory.expiring import Expired
 from vertebra.memory.facts import Facts
+from vertebra.memory.holds import Hold
 from vertebra.memory.learning import Fact, Source
 from vertebra.memory.messages import ChatMessage
 from vertebra.memory.opening import Memory, open_memory
+from vertebra.memory.receipts import Receipt
 from vertebra.memory.records import Branch, ConversationRecord, Message, Provenance
 from vertebra.memory.summarising import Summary
 from vertebra.memory.windows import Manifest, Window
@@ -17,16 +20,18 @@ __all__ = [
     "Conversation",
     "ConversationRecord",
     "Estimator",
+    "Expired",
     "Fact",
     "Facts",
+    "Hold",
     "Imported",
     "Manifest",
     "Memory",
     "Message",
     "Provenance",
+    "Receipt",
     "Source",
     "Summary",
-    "TokenCounter",
     "Window",
     "encoded",
     "open_memory",

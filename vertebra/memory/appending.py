@@ -8,6 +8,7 @@ from vertebra.databases.database import Tx
 from vertebra.errors import BranchNotFound, MessageMismatch, SubjectMismatch
 from vertebra.memory.messages import ChatMessage
 from vertebra.memory.place import Place
+from vertebra.memory.pseudonyms import pseudonym
 from vertebra.memory.records import MAIN, MESSAGE_COLUMNS, Message, Provenance, message_of
 
 
@@ -22,13 +23,16 @@ class Draft:
 
 
 def append(tx: Tx, place: Place, subject: str | None, draft: Draft) -> Message:
-    """The message as it is kept: the first one under its key. Raises ``MessageMismatch``."""
+    """The message as it is kept: the first one under its key, be it forgotten. Raises ``MessageMismatch``."""
     place.lock(tx)
     count = ensure(tx, place, subject)
     require_branch(tx, place)
     before = None if draft.key is None else under_key(tx, place, draft.key)
     if before is not None:
-        if (before.branch, before.chat.to_json()) != (place.branch, draft.chat.to_json()):
+        if before.forgotten_at is None and (before.branch, before.chat.to_json()) != (
+            place.branch,
+            draft.chat.to_json(),
+        ):
             raise MessageMismatch(
                 f"Key {draft.key!r} of conversation {place.id!r} has another message, {before.id} "
                 f"on branch {before.branch!r}.",
@@ -70,7 +74,7 @@ def ensure(tx: Tx, place: Place, subject: str | None) -> int:
         )
         return 0
     require_subject(place, row[0], subject)
-    if row[0] is None and subject is not None:
+    if subject is not None and row[0] in (None, pseudonym(subject)) and row[0] != subject:
         tx.execute(
             "UPDATE vertebra_memory_conversations SET subject = ? WHERE tenant = ? AND id = ?", subject, *place.scope
         )
@@ -78,8 +82,11 @@ def ensure(tx: Tx, place: Place, subject: str | None) -> int:
 
 
 def require_subject(place: Place, known: str | None, asked: str | None) -> None:
-    """Raise ``SubjectMismatch`` where both are named and differ. The other's name is not told."""
-    if known is not None and asked is not None and known != asked:
+    """Raise ``SubjectMismatch`` where both are named and differ. The other's name is not told.
+
+    Who was forgotten, and returns, is known by the pseudonym.
+    """
+    if known is not None and asked is not None and known not in (asked, pseudonym(asked)):
         raise SubjectMismatch(f"Conversation {place.id!r} is not with {asked!r}.", conversation=place.id, subject=asked)
 
 
@@ -97,9 +104,11 @@ def insert(tx: Tx, place: Place, message: Message) -> None:
     where = message.provenance
     tx.execute(
         "INSERT INTO vertebra_memory_messages (tenant, conversation, id, branch, append_key, role, message, at, "
-        "tokens, thread, run, node, step, model, pinned) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "tokens, thread, run, node, step, model, forgotten_at, "
+        "pinned) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         *(*place.scope, message.id, message.branch, message.key, message.role, message.chat.to_json(), message.at),
-        *(message.tokens, where.thread, where.run, where.node, where.step, where.model, int(message.pinned)),
+        *(message.tokens, where.thread, where.run, where.node, where.step, where.model, message.forgotten_at),
+        int(message.pinned),
     )
 
 
@@ -107,7 +116,7 @@ def under_key(tx: Tx, place: Place, key: str) -> Message | None:
     """The message of this key, on whatever branch."""
     row = tx.one(
         f"SELECT {MESSAGE_COLUMNS} FROM vertebra_memory_messages m "
-        "WHERE m.tenant = ? AND m.conversation = ? AND m.append_key = ?",
-        *(*place.scope, key),
+        "WHERE m.tenant = ? AND m.conversation = ? AND m.append_key IN (?, ?)",
+        *(*place.scope, key, pseudonym(key)),
     )
     return None if row is None else message_of(row)

@@ -1,15 +1,23 @@
-"""Carrying conversations out of a database and into one: page by page, and each of them whole or not at all."""
+"""Carrying a memory out of a database and into one: page by page, and each conversation whole or not at all."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vertebra.databases.database import Tx
 from vertebra.errors import ConversationExists, ConversationNotFound
-from vertebra.memory import reading, summarising
+from vertebra.memory import learning, reading, summarising
 from vertebra.memory.appending import insert
+from vertebra.memory.holds import Hold
+from vertebra.memory.holds import holds as all_holds
+from vertebra.memory.holds import insert as insert_hold
+from vertebra.memory.known_lines import Batch, Known, known_line
+from vertebra.memory.learning import Fact
 from vertebra.memory.lines import Carried, branch_line, head_line, message_line, summary_line
 from vertebra.memory.place import Place
+from vertebra.memory.pseudonyms import pseudonym
+from vertebra.memory.receipts import insert as insert_receipt
+from vertebra.memory.receipts import receipts
 from vertebra.memory.records import MESSAGE_COLUMNS, ConversationRecord, Message, message_of
 
 PAGE = 500
@@ -17,11 +25,14 @@ PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import did: conversations and messages that are new, and conversations that were there already."""
+    """What an import did: what is new, by kind, and ``unchanged``: conversations that were there already."""
 
     conversations: int
     messages: int
     unchanged: int
+    facts: int = 0
+    holds: int = 0
+    receipts: int = 0
 
 
 class Export:
@@ -32,6 +43,7 @@ class Export:
         self._waiting: list[str] | None = None
         self._record: ConversationRecord | None = None
         self._done = 0
+        self._fact: tuple[str, int] | None = None if id is not None else ("", 0)
 
     def more(self, tx: Tx) -> list[str] | None:
         """The next lines; None at the end. A conversation is exported as it stands when it is reached."""
@@ -53,7 +65,19 @@ class Export:
                     *map(branch_line, branches),
                     *(summary_line(s) for s in summaries if s.branch in {b.name for b in branches}),
                 ]
-        return None
+        return None if self._fact is None else self._rest(tx, *self._fact)
+
+    def _rest(self, tx: Tx, subject: str, id: int) -> list[str] | None:
+        """The facts after this one, or what comes after the last of them."""
+        names = () if self._subject is None else (self._subject, pseudonym(self._subject))
+        facts = learning.page(tx, self._tenant, names, after=(subject, id), limit=PAGE)
+        if facts:
+            self._fact = (facts[-1].subject, facts[-1].id)
+            return [known_line(fact) for fact in facts]
+        self._fact = None
+        holds = [hold for hold in all_holds(tx, self._tenant, released=True) if not names or hold.subject in names]
+        rest: list[Known] = [*holds, *receipts(tx, self._tenant, subject=self._subject)]
+        return [known_line(item) for item in rest] or None
 
     def _page(self, tx: Tx, record: ConversationRecord) -> list[str]:
         there = reading.conversations(tx, self._tenant, id=record.id)
@@ -68,7 +92,8 @@ class Export:
 def put(tx: Tx, tenant: str, carried: Carried) -> bool:
     """Write a conversation where there is none under its id; whether it is new.
 
-    One that holds all of these messages and branches already, and perhaps more, is left as it is.
+    One that holds all of these messages and branches already, and perhaps more, is left as it is: what was forgotten
+    here stays so.
     Raises ``ConversationExists`` for another one.
     """
     head, place = carried.head, Place(tenant, carried.head.id)
@@ -76,15 +101,19 @@ def put(tx: Tx, tenant: str, carried: Carried) -> bool:
     if reading.exists(tx, place, None):
         there = _rows(tx, place, 0, head.messages)
         branches = {(b.name, b.parent, b.at) for b in reading.branches(tx, place, None)}
-        if there != carried.messages or not {(b.name, b.parent, b.at) for b in carried.branches} <= branches:
+        same = len(there) == len(carried.messages) and all(
+            replace(here, pinned=brought.pinned) == brought or here.forgotten_at is not None
+            for here, brought in zip(there, carried.messages, strict=True)
+        )
+        if not same or not {(b.name, b.parent, b.at) for b in carried.branches} <= branches:
             raise ConversationExists(
                 f"There is another conversation {head.id!r} here, with other messages.", conversation=head.id
             )
         return False
     tx.execute(
-        "INSERT INTO vertebra_memory_conversations (tenant, id, subject, title, messages, created_at, updated_at) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?)",
-        *(*place.scope, head.subject, head.title, head.messages, head.created_at, head.updated_at),
+        "INSERT INTO vertebra_memory_conversations (tenant, id, subject, title, messages, created_at, updated_at, "
+        "ttl_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        *(*place.scope, head.subject, head.title, head.messages, head.created_at, head.updated_at, head.ttl_s),
     )
     for tag in sorted(set(head.tags)):
         tx.execute("INSERT INTO vertebra_memory_tags (tenant, conversation, tag) VALUES (?, ?, ?)", *place.scope, tag)
@@ -99,6 +128,22 @@ def put(tx: Tx, tenant: str, carried: Carried) -> bool:
     for message in carried.messages:
         insert(tx, place, message)
     return True
+
+
+def put_known(tx: Tx, tenant: str, batch: Batch) -> int:
+    """Write what is not there yet; how much that was. Raises ``FactMismatch`` for another fact under an id or key."""
+    new = 0
+    for item in batch.items:
+        if isinstance(item, Fact):
+            new += learning.put(tx, tenant, item)
+        elif isinstance(item, Hold):
+            if not all_holds(tx, tenant, id=item.id, released=True):
+                insert_hold(tx, tenant, item)
+                new += 1
+        elif not receipts(tx, tenant, id=item.id):
+            insert_receipt(tx, tenant, item)
+            new += 1
+    return new
 
 
 def _rows(tx: Tx, place: Place, after: int, upto: int) -> list[Message]:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from vertebra.databases.database import Tx
 from vertebra.errors import BranchExists, MessageNotFound
-from vertebra.memory import reading, summarising
+from vertebra.memory import holds, reading, summarising
 from vertebra.memory.appending import ensure, require_branch
-from vertebra.memory.place import Place
+from vertebra.memory.place import Place, Whom
 from vertebra.memory.records import MAIN, Provenance
 from vertebra.memory.summarising import Summary
 
@@ -102,11 +102,21 @@ def summarise(tx: Tx, place: Place, subject: str | None, text: str, upto: int, w
     return found
 
 
+def set_ttl(tx: Tx, place: Place, subject: str | None, ttl_s: float | None) -> None:
+    """Set for how long after its last change the conversation is kept."""
+    place.lock(tx)
+    ensure(tx, place, subject)
+    tx.execute("UPDATE vertebra_memory_conversations SET ttl_s = ? WHERE tenant = ? AND id = ?", ttl_s, *place.scope)
+
+
 def delete(tx: Tx, place: Place, subject: str | None) -> bool:
-    """Remove the conversation with all of its branches and keys; whether there was one."""
+    """Remove the conversation with all of its branches and keys; whether there was one. Raises ``SubjectHeld``."""
     place.lock(tx)
     if not reading.exists(tx, place, subject):
         return False
+    row = tx.one("SELECT subject FROM vertebra_memory_conversations WHERE tenant = ? AND id = ?", *place.scope)
+    if row is not None and row[0] is not None:
+        holds.require_free(tx, Whom(place.tenant, row[0]))
     for table in TABLES:
         tx.execute(f"DELETE FROM vertebra_memory_{table} WHERE tenant = ? AND conversation = ?", *place.scope)
     tx.execute("DELETE FROM vertebra_memory_conversations WHERE tenant = ? AND id = ?", *place.scope)

@@ -11,6 +11,7 @@ from vertebra.errors import UsageError
 from vertebra.memory import appending, changing, reading, summarising, windows
 from vertebra.memory.appending import Draft
 from vertebra.memory.counting import Estimator, TokenCounter
+from vertebra.memory.keeping import ttl
 from vertebra.memory.messages import read_message
 from vertebra.memory.place import KEY_BYTES, Place, name_of, text_of
 from vertebra.memory.records import Branch, ConversationRecord, Message, Provenance
@@ -187,8 +188,22 @@ class Conversation:
         """``untag`` for sync code."""
         self._database.run_sync(self._tag((), tags))
 
+    async def set_ttl(self, ttl_s: float | None) -> None:
+        """Let it expire so many seconds after its last message, title or branch; None: as the default of ``expire``.
+
+        It is deleted when ``memory.expire()`` is run.
+        """
+        await self._database.run(self._work(changing.set_ttl, ttl(ttl_s)))
+
+    def set_ttl_sync(self, ttl_s: float | None) -> None:
+        """``set_ttl`` for sync code."""
+        self._database.run_sync(self._work(changing.set_ttl, ttl(ttl_s)))
+
     async def delete(self) -> bool:
-        """Remove it with all its branches and keys; whether there was one. An append that is retried makes it anew."""
+        """Remove it with all its branches and keys; whether there was one. An append that is retried makes it anew.
+
+        Raises ``SubjectHeld`` while a legal hold is on its subject.
+        """
         return await self._database.run(self._work(changing.delete))
 
     def delete_sync(self) -> bool:

@@ -116,7 +116,8 @@ def _append(tx: Tx, posting: Posting) -> None:
         changing.branch(tx, Place(*base.scope), posting.subject, base.branch, 0)
     place = lineage.begin(tx, posting.line, posting.subject)
     if posting.summary is not None:
-        if reading.by_ids(tx, place, posting.subject, [posting.summary.upto]):  # else it was deleted meanwhile
+        last = reading.by_ids(tx, place, posting.subject, [posting.summary.upto])
+        if last and last[0].forgotten_at is None:  # else it is a summary of what was deleted or forgotten meanwhile
             summarising.add(tx, place, posting.summary)
         return
     appending.add(tx, place, count, Draft(posting.chat, posting.key, posting.tokens, posting.provenance))

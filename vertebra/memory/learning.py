@@ -149,6 +149,38 @@ def insert(tx: Tx, tenant: str, fact: Fact) -> None:
     )
 
 
+def put(tx: Tx, tenant: str, fact: Fact) -> bool:
+    """Write a fact that is brought along, under its id; whether it is new. What was forgotten here stays so.
+
+    Raises ``FactMismatch`` where its id or key has another fact.
+    """
+    Whom(tenant, fact.subject).lock(tx)
+    keys = (fact.key, None if fact.key is None else pseudonym(fact.key))
+    rows = tx.all(
+        f"SELECT {COLUMNS} FROM vertebra_memory_facts f "
+        "WHERE f.tenant = ? AND f.subject IN (?, ?) AND (f.id = ? OR f.append_key IN (?, ?))",
+        *(tenant, fact.subject, pseudonym(fact.subject), fact.id, *keys),
+    )
+    there = [fact_of(row) for row in rows]
+    if not there:
+        insert(tx, tenant, fact)
+        return True
+    if any(kept.id != fact.id or (kept != fact and kept.forgotten_at is None) for kept in there):
+        raise FactMismatch(f"There is another fact {fact.id} of this subject here.", fact_id=fact.id)
+    return False
+
+
+def page(tx: Tx, tenant: str, subjects: Sequence[str], *, after: tuple[str, int], limit: int) -> list[Fact]:
+    """The next facts of a tenant, or of these subjects, by subject and id: those that were forgotten, too."""
+    where = f"AND f.subject IN ({', '.join('?' * len(subjects))}) " if subjects else ""
+    rows = tx.all(
+        f"SELECT {COLUMNS} FROM vertebra_memory_facts f WHERE f.tenant = ? {where}"
+        "AND (f.subject, f.id) > (?, ?) ORDER BY f.subject, f.id LIMIT ?",
+        *(tenant, *subjects, *after, limit),
+    )
+    return [fact_of(row) for row in rows]
+
+
 def holding(tx: Tx, whom: Whom, *, as_of: float | None, known_at: float | None, predicate: str | None) -> list[Fact]:
     """What holds at ``as_of`` (by default now) by what was known at ``known_at`` (by default all), by predicate."""
     where, values = _scope(whom, known_at, predicate)

@@ -1,4 +1,7 @@
-"""The JSON Lines of an export: a line for each conversation, then one for each branch and message of it."""
+"""The JSON Lines of an export: a line for each conversation, each followed by its branches and messages; then the rest.
+
+Format 2 has facts, holds, receipts, time to live and tombstones; 1, which had none of them, is still read.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +9,23 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from vertebra.errors import ExportInvalid, UsageError
+from vertebra.memory.known_lines import Batch, FactLine, HoldLine, Known, Line, ReceiptLine
 from vertebra.memory.messages import ChatMessage, canonical
 from vertebra.memory.place import KEY_BYTES, name_of, text_of
 from vertebra.memory.records import MAIN, Branch, ConversationRecord, Message, Provenance
 from vertebra.memory.summarising import Summary
 
-
-class _Line(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+BATCH = 500
 
 
-class ConversationLine(_Line):
+class ConversationLine(Line):
     """The head of a conversation: how many branches and messages follow. No tenant: the importer names it."""
 
     type: Literal["conversation"] = "conversation"
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2
     id: str
     subject: str | None
     title: str | None
@@ -32,9 +34,10 @@ class ConversationLine(_Line):
     messages: int
     created_at: float
     updated_at: float
+    ttl_s: Annotated[float, Field(ge=0)] | None = None
 
 
-class BranchLine(_Line):
+class BranchLine(Line):
     """A branch, after its parent."""
 
     type: Literal["branch"] = "branch"
@@ -44,7 +47,7 @@ class BranchLine(_Line):
     created_at: float
 
 
-class MessageLine(_Line):
+class MessageLine(Line):
     """A message, in the order of ids, which are 1, 2, 3 ... without a gap."""
 
     type: Literal["message"] = "message"
@@ -55,10 +58,11 @@ class MessageLine(_Line):
     key: str | None
     tokens: Annotated[int, Field(ge=0)] | None
     provenance: Provenance
+    forgotten_at: float | None = None
     pinned: bool = False
 
 
-class SummaryLine(_Line):
+class SummaryLine(Line):
     """A summary of a branch, before the messages. Exports of earlier releases have none."""
 
     type: Literal["summary"] = "summary"
@@ -70,8 +74,8 @@ class SummaryLine(_Line):
     provenance: Provenance
 
 
-_Any = ConversationLine | BranchLine | SummaryLine | MessageLine
-_ANY: TypeAdapter[_Any] = TypeAdapter(Annotated[_Any, Field(discriminator="type")])
+AnyLine = ConversationLine | BranchLine | SummaryLine | MessageLine | FactLine | HoldLine | ReceiptLine
+_ANY: TypeAdapter[AnyLine] = TypeAdapter(Annotated[AnyLine, Field(discriminator="type")])
 
 
 @dataclass
@@ -111,22 +115,31 @@ def message_line(message: Message) -> str:
             "key": message.key,
             "tokens": message.tokens,
             "provenance": asdict(message.provenance),
+            "forgotten_at": message.forgotten_at,
             **({"pinned": True} if message.pinned else {}),
         }
     )
 
 
-def read_lines(lines: Iterable[str]) -> Iterator[Carried]:
-    """Each conversation once it is whole. Raises ``ExportInvalid`` with the number of the line."""
+def read_lines(lines: Iterable[str]) -> Iterator[Carried | Batch]:
+    """Each conversation once it is whole, and the rest in batches. Raises ``ExportInvalid`` with the line's number."""
     carried: Carried | None = None
+    batch = Batch()
     number = 0
     for number, text in enumerate(lines, 1):
         if not text.strip():
             continue
         line = _read(text, number)
-        if isinstance(line, ConversationLine):
-            if carried is not None:
-                yield _whole(carried, number)
+        if not isinstance(line, BranchLine | SummaryLine | MessageLine) and carried is not None:
+            yield _whole(carried, number)
+            carried = None
+        if isinstance(line, FactLine | HoldLine | ReceiptLine):
+            item = _known(line, number)
+            if batch.items and not batch.takes(item, BATCH):
+                yield batch
+                batch = Batch()
+            batch.items.append(item)
+        elif isinstance(line, ConversationLine):
             carried = Carried(line)
         elif carried is None:
             raise _invalid(number, f"a {line.type} before any conversation")
@@ -138,9 +151,18 @@ def read_lines(lines: Iterable[str]) -> Iterator[Carried]:
             _add_message(carried, line, number)
     if carried is not None:
         yield _whole(carried, number)
+    if batch.items:
+        yield batch
 
 
-def _read(text: str, number: int) -> _Any:
+def _known(line: FactLine | HoldLine | ReceiptLine, number: int) -> Known:
+    try:
+        return line.known()
+    except (UsageError, ValueError) as error:
+        raise _invalid(number, str(error).partition(" To go on")[0]) from None
+
+
+def _read(text: str, number: int) -> AnyLine:
     try:
         line = _ANY.validate_json(text)
         if isinstance(line, ConversationLine):
@@ -153,7 +175,7 @@ def _read(text: str, number: int) -> _Any:
             name_of("branch", line.name)
         elif isinstance(line, SummaryLine):
             text_of("summary", line.text)
-        else:
+        elif isinstance(line, MessageLine):
             if line.key is not None:
                 name_of("key", line.key, KEY_BYTES)
             line.message.to_json().encode()
@@ -187,7 +209,17 @@ def _add_message(carried: Carried, line: MessageLine, number: int) -> None:
     if line.id != len(carried.messages) + 1 or line.id <= begins.get(line.branch, line.id):
         raise _invalid(number, f"message {line.id} on branch {line.branch!r} has no place here")
     carried.messages.append(
-        Message(line.id, line.branch, line.message, line.at, line.key, line.tokens, line.provenance, line.pinned)
+        Message(
+            line.id,
+            line.branch,
+            line.message,
+            line.at,
+            line.key,
+            line.tokens,
+            line.provenance,
+            line.forgotten_at,
+            line.pinned,
+        )
     )
 
 

@@ -85,6 +85,39 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE UNIQUE INDEX vertebra_memory_facts_by_key ON vertebra_memory_facts (tenant, subject, append_key)",
     ),
     (
+        "ALTER TABLE vertebra_memory_messages ADD COLUMN forgotten_at DOUBLE PRECISION",
+        "ALTER TABLE vertebra_memory_conversations ADD COLUMN ttl_s DOUBLE PRECISION",
+        """
+        CREATE TABLE vertebra_memory_holds (
+            tenant TEXT NOT NULL,
+            id TEXT NOT NULL,
+            subject TEXT NOT NULL,
+            reason TEXT NOT NULL,
+            placed_by TEXT NOT NULL,
+            placed_at DOUBLE PRECISION NOT NULL,
+            released_by TEXT,
+            released_at DOUBLE PRECISION,
+            PRIMARY KEY (tenant, id)
+        )
+        """,
+        "CREATE INDEX vertebra_memory_holds_by_subject ON vertebra_memory_holds (tenant, subject)",
+        """
+        CREATE TABLE vertebra_memory_receipts (
+            tenant TEXT NOT NULL,
+            id TEXT NOT NULL,
+            subject TEXT NOT NULL,
+            reason TEXT NOT NULL,
+            forgotten_by TEXT NOT NULL,
+            begun_at DOUBLE PRECISION NOT NULL,
+            ended_at DOUBLE PRECISION,
+            removed TEXT NOT NULL,
+            digest TEXT,
+            PRIMARY KEY (tenant, id)
+        )
+        """,
+        "CREATE INDEX vertebra_memory_receipts_by_subject ON vertebra_memory_receipts (tenant, subject)",
+    ),
+    (
         """
         CREATE TABLE vertebra_memory_deliveries (
             thread TEXT NOT NULL,

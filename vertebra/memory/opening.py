@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import replace
 from types import TracebackType
 
 from vertebra.databases.database import Database, Tx, open_database
@@ -12,13 +13,15 @@ from vertebra.memory import carrying, reading
 from vertebra.memory.carrying import Export, Imported
 from vertebra.memory.conversation import Conversation
 from vertebra.memory.facts import Facts
+from vertebra.memory.keeping import Keeping
+from vertebra.memory.known_lines import Batch
 from vertebra.memory.lines import Carried, read_lines
 from vertebra.memory.migrations import migrate
 from vertebra.memory.place import name_of, place, tenant_of, whom
 from vertebra.memory.records import MAIN, ConversationRecord
 
 
-class Memory:
+class Memory(Keeping):
     """An open memory. A context manager, sync and async; ``close()`` may be called twice.
 
     ``tenant`` bounds every method: nothing of another tenant is seen or touched. None is a tenant of its own.
@@ -26,7 +29,7 @@ class Memory:
 
     def __init__(self, url: StoreUrl) -> None:
         self.url = url.absolute()
-        self._database = open_database(self.url)
+        self._database = open_database(self.url, forgetting=True)
         self._closed = False
         try:
             migrate(self._database)
@@ -81,7 +84,7 @@ class Memory:
     async def export_lines(
         self, *, tenant: str | None = None, subject: str | None = None, conversation: str | None = None
     ) -> AsyncIterator[str]:
-        """JSON Lines, without line ends, of all conversations of a tenant, of a subject, or of one of them.
+        """JSON Lines, without line ends, of all that a tenant has, of a subject, or of one conversation.
 
         Each conversation as it stands when it is reached. Raises ``ConversationNotFound`` for one that is not there.
         """
@@ -143,13 +146,16 @@ class _Counts:
     def __init__(self) -> None:
         self.imported = Imported(0, 0, 0)
 
-    def add(self, carried: Carried, new: bool) -> None:
+    def add(self, carried: Carried | Batch, new: int) -> None:
         so_far = self.imported
-        if new:
+        if isinstance(carried, Batch):
+            kind = f"{type(carried.items[0]).__name__.lower()}s"
+            self.imported = replace(so_far, **{kind: getattr(so_far, kind) + new})
+        elif new:
             messages = so_far.messages + len(carried.messages)
-            self.imported = Imported(so_far.conversations + 1, messages, so_far.unchanged)
+            self.imported = replace(so_far, conversations=so_far.conversations + 1, messages=messages)
         else:
-            self.imported = Imported(so_far.conversations, so_far.messages, so_far.unchanged + 1)
+            self.imported = replace(so_far, unchanged=so_far.unchanged + 1)
 
 
 def _listing(
@@ -163,8 +169,10 @@ def _listing(
     return lambda tx: reading.conversations(tx, scope, subject=subject, tags=wanted, limit=limit)
 
 
-def _putting(tenant: str | None, carried: Carried) -> Callable[[Tx], bool]:
+def _putting(tenant: str | None, carried: Carried | Batch) -> Callable[[Tx], int]:
     scope = tenant_of(tenant)
+    if isinstance(carried, Batch):
+        return lambda tx: carrying.put_known(tx, scope, carried)
     return lambda tx: carrying.put(tx, scope, carried)
 
 

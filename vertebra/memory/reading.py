@@ -24,7 +24,7 @@ WITH RECURSIVE line (branch, parent, shared, high) AS (
 _LEADS = "(m.role IN ('system', 'developer') OR m.pinned = 1)"
 """What stands first in a window; in these words, which are those of an index."""
 _AT_ONCE = 400
-_RECORD_COLUMNS = "c.id, c.subject, c.title, c.messages, c.created_at, c.updated_at"
+_RECORD_COLUMNS = "c.id, c.subject, c.title, c.messages, c.created_at, c.updated_at, c.ttl_s"
 
 
 def messages(
@@ -185,7 +185,7 @@ def conversations(
         found.setdefault(conversation, []).append(tag)
     return [
         ConversationRecord(
-            id, subject, title, tuple(sorted(found.get(id, ()))), int(count), float(begun), float(updated)
+            id, subject, title, tuple(sorted(found.get(id, ()))), int(count), float(begun), float(updated), ttl_s
         )
-        for id, subject, title, count, begun, updated in rows
+        for id, subject, title, count, begun, updated, ttl_s in rows
     ]

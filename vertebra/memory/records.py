@@ -25,7 +25,10 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a conversation. ``id`` grows with each append, over all branches; ``at`` is Unix seconds."""
+    """One message of a conversation. ``id`` grows with each append, over all branches; ``at`` is Unix seconds.
+
+    ``forgotten_at``: when its content was taken away; then ``chat`` says no more than who spoke.
+    """
 
     id: int
     branch: str
@@ -34,6 +37,7 @@ class Message:
     key: str | None = None
     tokens: int | None = None
     provenance: Provenance = field(default_factory=Provenance)
+    forgotten_at: float | None = None
     pinned: bool = False
     """Whether it stands first in each window."""
 
@@ -83,18 +87,28 @@ class ConversationRecord:
     messages: int
     created_at: float
     updated_at: float
+    ttl_s: float | None = None
 
 
 MESSAGE_COLUMNS = (
-    "m.id, m.branch, m.message, m.at, m.append_key, m.tokens, m.thread, m.run, m.node, m.step, m.model, m.pinned"
+    "m.id, m.branch, m.message, m.at, m.append_key, m.tokens, m.thread, m.run, m.node, m.step, m.model, "
+    "m.forgotten_at, m.pinned"
 )
 
 
 def message_of(row: Sequence[Any]) -> Message:
     """From a row of ``MESSAGE_COLUMNS``."""
-    number, branch, text, at, key, tokens, thread, run, node, step, model, pinned = row
+    number, branch, text, at, key, tokens, thread, run, node, step, model, forgotten_at, pinned = row
     where = Provenance(thread, run, node, None if step is None else int(step), model)
     chat = ChatMessage.model_validate(json.loads(text))
     return Message(
-        int(number), branch, chat, float(at), key, None if tokens is None else int(tokens), where, bool(pinned)
+        int(number),
+        branch,
+        chat,
+        float(at),
+        key,
+        None if tokens is None else int(tokens),
+        where,
+        forgotten_at,
+        bool(pinned),
     )

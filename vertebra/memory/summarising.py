@@ -86,6 +86,11 @@ def add(tx: Tx, place: Place, summary: Summary, at: float | None = None) -> None
     )
 
 
+def remove(tx: Tx, place: Place) -> int:
+    """Remove all summaries of a conversation; how many there were."""
+    return tx.execute("DELETE FROM vertebra_memory_summaries WHERE tenant = ? AND conversation = ?", *place.scope)
+
+
 def blocks(messages: Sequence[Message], sizes: Sequence[int], keep: int, most: int) -> list[list[Message]]:
     """The messages that are to be summarised, in blocks of at most ``most`` tokens: all but the newest ``keep`` ones.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vertebra.errors import UsageError
 from vertebra.graphs.shape import fingerprint
@@ -24,7 +24,11 @@ from vertebra.runtime.place import Place
 from vertebra.runtime.scope import Scope, require_scope
 from vertebra.runtime.services import LEASE_TTL_S, MAX_RECOVERIES
 from vertebra.runtime.siblings import belongs_to_langgraph
-from vertebra.types import VisitRecord
+from vertebra.types import Run, VisitRecord
+
+if TYPE_CHECKING:
+    from vertebra.graphs.pictures import Picture
+    from vertebra.graphs.pictures.palette import Theme
 
 
 class AdoptedGraph:
@@ -55,6 +59,15 @@ class AdoptedGraph:
             ),
         }
 
+    def draw(self, *, run: Run | None = None, depth: int = 1, theme: Theme = "auto") -> Picture:
+        """The graph as a ``Picture``; see ``Graph.draw``. What a router may choose is drawn where it says so."""
+        from vertebra.graphs.pictures.sketch import sketch_of_builder
+
+        return sketch_of_builder(f"{self.name} {self.version}", self.builder).picture(run=run, depth=depth, theme=theme)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        return self.draw()._repr_mimebundle_(include, exclude)
+
     def fingerprint(self) -> str:
         """A digest of the shape."""
         return fingerprint(self.shape())
@@ -69,6 +82,7 @@ class AdoptedGraph:
         lease_ttl_s: float = LEASE_TTL_S,
         max_recoveries: int = MAX_RECOVERIES,
         max_answer_bytes: int = 64_000_000,
+        max_journal_bytes: int | None = None,
         clock: Any = None,
         sender: Any = None,
         store: Any = None,
@@ -89,6 +103,7 @@ class AdoptedGraph:
             lease_ttl_s=lease_ttl_s,
             max_recoveries=max_recoveries,
             max_answer_bytes=max_answer_bytes,
+            max_journal_bytes=max_journal_bytes,
             clock=clock,
             sender=sender,
         )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import aclosing
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from vertebra.checkpointers.lease import new_holder
 from vertebra.checkpointers.opening import Store
+from vertebra.checkpointers.pruning import Progress
 from vertebra.checkpointers.runs import Start
-from vertebra.errors import AppDraining, CrashLoop, ThreadCancelled, UsageError
+from vertebra.errors import AppDraining, CrashLoop, ThreadCancelled, ThreadNotFound, UsageError
 from vertebra.graphs.definition import Definition, Graph
 from vertebra.graphs.shape import fingerprint, shape
 from vertebra.ports import Clock, Sender, crash_point
@@ -30,13 +32,17 @@ from vertebra.runtime.scope import Listener
 from vertebra.runtime.services import LEASE_TTL_S, MAX_RECOVERIES, AppServices
 from vertebra.runtime.session import Heart, patiently
 from vertebra.runtime.steering import sample_afresh, skip_node
+from vertebra.runtime.steps import Steps, steps_of
 from vertebra.runtime.sync_face import SyncFace
 from vertebra.runtime.trees import tree_of
 from vertebra.runtime.verifying import verify_recorded
 from vertebra.runtime.versions import brought_up
-from vertebra.types import Run, ThreadTree, Verification
+from vertebra.types import Pruned, Run, ThreadTree, Verification
 
 if TYPE_CHECKING:
+    from vertebra.graphs.pictures import Picture
+    from vertebra.graphs.pictures.palette import Theme
+    from vertebra.graphs.pictures.sketch import Sketch
     from vertebra.memory import Memory
     from vertebra.nodes.kinds import NodeSpec
 
@@ -86,6 +92,7 @@ class App(LangGraphFace, SyncFace):
         lease_ttl_s: float = LEASE_TTL_S,
         max_recoveries: int = MAX_RECOVERIES,
         max_answer_bytes: int = 64_000_000,
+        max_journal_bytes: int | None = None,
         clock: Clock | None = None,
         sender: Sender | None = None,
     ) -> App:
@@ -97,6 +104,8 @@ class App(LangGraphFace, SyncFace):
         ``models`` turns tasks of ``@llm`` into models, ``default_model`` serves the others.
         ``lease_ttl_s``: after this long without a heartbeat another process may take a thread over.
         ``max_recoveries``: how often a run may kill its process without progress until it is set aside.
+        ``max_answer_bytes``: of one answer. ``max_journal_bytes``: of all requests and answers of a thread; with
+        more, its next call is not sent (``JournalFull``). None: no bound.
         """
         definition = graph.definition
         services, owns = open_services(
@@ -109,6 +118,7 @@ class App(LangGraphFace, SyncFace):
             lease_ttl_s=lease_ttl_s,
             max_recoveries=max_recoveries,
             max_answer_bytes=max_answer_bytes,
+            max_journal_bytes=max_journal_bytes,
             clock=clock,
             sender=sender,
         )
@@ -166,12 +176,15 @@ class App(LangGraphFace, SyncFace):
                     self.services.lease_ttl_s,
                     max_recoveries=self.services.max_recoveries,
                     progress=progress,
+                    known=known is not None,
                 ),
                 self.services.clock,
                 wait_s,
             )
         except CrashLoop as error:
             return await set_aside(self, thread, error)
+        except ThreadNotFound:  # deleted or pruned since: it begins anew, with the defaults of its state
+            return await self.run(input, thread_id=thread, principal=principal, wait_s=wait_s, on_event=on_event)
         drive = Drive(self, record, lease, principal=principal, listener=on_event, given=values)
         return await drive.to_run()
 
@@ -255,8 +268,8 @@ class App(LangGraphFace, SyncFace):
         node. The fork has the recorded answers that lie ahead of it: driven on by ``resume``, it asks only
         what differs; ``fresh``: it has none, and does effects again. People are asked again in any case.
         ``thread_id``: of the new thread (default: a fresh one). Raises ``ThreadNotFound``,
-        ``CheckpointNotFound``, ``ThreadExists``, ``GraphChanged``, ``InvalidUpdate``, ``RouterFailed``,
-        ``UsageError``, and ``ThreadBusy`` while another process makes the same fork.
+        ``CheckpointNotFound``, ``RecordPruned``, ``ThreadExists``, ``GraphChanged``, ``InvalidUpdate``,
+        ``RouterFailed``, ``UsageError``, and ``ThreadBusy`` while another process makes the same fork.
         """
         self.require_open()
         return await fork_thread(self, thread, at, update, as_node, fresh, _thread_id(thread_id))
@@ -264,6 +277,13 @@ class App(LangGraphFace, SyncFace):
     async def tree(self, thread_id: str) -> ThreadTree:
         """The edges of a thread, of what it was forked from and of all forks. Raises ``ThreadNotFound``."""
         return await tree_of(self.services.store, thread_id)
+
+    async def steps(self, thread_id: str) -> Steps:
+        """The durable edges of a thread, oldest first, each with what it changed in the state.
+
+        A sequence of ``Step``; in a notebook each can be opened. Raises ``ThreadNotFound``.
+        """
+        return await steps_of(self, thread_id)
 
     async def verify(self, thread: str | Mapping[str, Any]) -> Verification:
         """Replay a recorded thread, or what ``export`` has written, against today's code.
@@ -307,6 +327,14 @@ class App(LangGraphFace, SyncFace):
         """How a thread stands, without driving it. Raises ``ThreadNotFound``."""
         return await run_of(self, await self.services.store.runs.require(thread_id))
 
+    async def draw(self, thread_id: str, *, depth: int = 1, theme: Theme = "auto") -> Picture:
+        """The graph with what the present run of a thread did, as a ``Picture``; see ``Graph.draw``.
+
+        Raises ``ThreadNotFound``, ``UsageError``.
+        """
+        run = await self.status(thread_id)
+        return self.sketch.picture(run=run, depth=depth, theme=theme)
+
     async def delete(self, thread_id: str) -> None:
         """Forget a thread: its state, journal and run record.
 
@@ -322,6 +350,37 @@ class App(LangGraphFace, SyncFace):
         await store.saver.adelete_thread(thread_id)
         await store.runs.delete(thread_id)
 
+    async def prune(
+        self,
+        *,
+        statuses: Collection[str] | None = None,
+        older_than_s: float | None = None,
+        keep: int | None = None,
+        answers: bool = False,
+        dry_run: bool = False,
+        on_progress: Progress | None = None,
+    ) -> Pruned:
+        """Let go of ended threads of this graph, whole; or of their history (``keep``) or recorded answers alone.
+
+        Those that stand as ``statuses`` say, and that nothing has happened to for ``older_than_s`` seconds. What
+        they are by default, and all else, is as for ``prune`` of the store that ``open_checkpointer`` gives, which
+        has the threads of all graphs. Raises ``UsageError``, ``StoreError``.
+
+        Example::
+
+            pruned = await app.prune(older_than_s=30 * 86400)  # done and cancelled a month ago
+            print(pruned.threads, pruned.bytes_before - pruned.bytes_after)
+        """
+        return await self.services.store.prune(
+            statuses=statuses,
+            older_than_s=older_than_s,
+            keep=keep,
+            answers=answers,
+            graph=self.name,
+            dry_run=dry_run,
+            on_progress=on_progress,
+        )
+
     async def drain(self, reason: str = "shutdown") -> None:
         """Stop every drive of this app after its present superstep; the threads can be recovered at once.
 
@@ -331,6 +390,15 @@ class App(LangGraphFace, SyncFace):
         self.control.request_drain(reason)
         while self.active:
             await self.services.clock.sleep(0.02)
+
+    @cached_property
+    def sketch(self) -> Sketch:
+        """The graph as it is drawn."""
+        from vertebra.graphs.pictures.sketch import sketch_of, sketch_of_builder
+
+        if self.definition is None:
+            return sketch_of_builder(f"{self.name} {self.version}", self.graph.builder)
+        return sketch_of(self.definition)
 
     def require_open(self) -> None:
         """Raise ``AppDraining`` once ``drain`` was called."""

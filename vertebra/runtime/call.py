@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from vertebra.errors import StoreUnavailable, VisitClosed
+from vertebra.errors import RecordPruned, StoreUnavailable, VisitClosed
 from vertebra.nodes.visit import Visit, effective_epoch
 from vertebra.ports import BudgetPort, Clock, JournalPort, LedgerPort, PolicyPort, Sender, SpanPort, crash_point
 from vertebra.runtime.drift import load_history, refuse_drift
@@ -70,7 +70,8 @@ class Call:
     async def begin(self, kind: Literal["llm", "effect", "http"]) -> RecordedAnswer | None:
         """Find the answer in the record; or ask policy and budget, and write the intent to send.
 
-        Raises ``RequestDrift``, and what policy and budget refuse with: then nothing is written.
+        Raises ``RequestDrift``, ``RecordPruned``, ``JournalFull``, and what policy and budget refuse with: then nothing
+        is written.
         """
         refuse_drift(self.visit, self.sequence, self.identity, self.ordinal)
         if (self.identity.hash, self.ordinal) not in self.visit.recorded:
@@ -99,6 +100,13 @@ class Call:
         if record.answer is None:
             self.visit.asked_anew += 1
             return None
+        if record.answer.pruned:
+            raise RecordPruned(
+                f"Node {self.visit.node!r} asks what was answered before, and the answer was pruned.",
+                node=self.visit.node,
+                thread=self.visit.thread,
+                step=self.visit.step,
+            )
         self._taken(record.answer, "journal")
         return record.answer
 

@@ -38,6 +38,7 @@ def open_services(
     lease_ttl_s: float,
     max_recoveries: int,
     max_answer_bytes: int,
+    max_journal_bytes: int | None,
     clock: Clock | None,
     sender: Sender | None,
 ) -> tuple[AppServices, bool]:
@@ -55,6 +56,7 @@ def open_services(
         open_memory(memory) if isinstance(memory, str) else memory,
         lease_ttl_s=lease_ttl_s,
         max_recoveries=max_recoveries,
+        max_journal_bytes=max_journal_bytes,
     )
     return services, store is not checkpointer
 

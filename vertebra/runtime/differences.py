@@ -57,6 +57,8 @@ def unrecorded_difference(item: Unrecorded) -> Difference:
     before = instead.request if instead is not None else None
     if instead is None:
         text = f"nothing was asked in its place; now {call.endpoint}:\n{call.request}"
+    elif before is None:
+        text = f"what was asked was pruned, but was not this; now {call.endpoint}:\n{call.request}"
     elif call.model != instead.model and before == call.request:
         text = f"{instead.endpoint} of {instead.model} -> {call.endpoint} of {call.model}"
     else:

@@ -17,6 +17,7 @@ from vertebra.runtime import events
 from vertebra.runtime.delivering import deliver_checkpoint, deliver_latest
 from vertebra.runtime.execution import as_node_error
 from vertebra.runtime.interrupts import MARK
+from vertebra.runtime.live import shown
 from vertebra.runtime.outcome import pending_interrupts, run_of, stored_error
 from vertebra.runtime.position import RUN_KEY, has_begun
 from vertebra.runtime.remembering import thread_memory
@@ -56,7 +57,7 @@ class Drive:
             record.branch,
             principal if principal is not None else record.principal,
             listener,
-            journal=app.services.store.journal.under(lease),
+            journal=app.services.store.journal.under(lease, max_bytes=app.services.max_journal_bytes),
             seed=record.seed,
         )
 
@@ -70,8 +71,11 @@ class Drive:
 
     async def to_run(self) -> Run:
         """Drive on as ``to_next_stop``, and tell how the run stands then."""
-        _, error = await self.to_next_stop()
-        return await run_of(self.app, await self.app.services.store.runs.require(self.record.thread), error)
+        async with shown(self) as ended:
+            _, error = await self.to_next_stop()
+            run = await run_of(self.app, await self.app.services.store.runs.require(self.record.thread), error)
+            ended(run)
+        return run
 
     async def to_next_stop(self) -> tuple[RunStatus, VertebraError | None]:
         """Drive on until the run ends or waits, record how it stands, and let the thread go.
@@ -255,7 +259,7 @@ class Drive:
         else:
             found = next(((node, step) for raised, node, step in self.scope.failures if raised is error), None)
             node, step = found or ("?", None)
-            typed = as_node_error(error, node) if not isinstance(error, VertebraError) else error
+            typed = as_node_error(error, str(node)) if not isinstance(error, VertebraError) else error
             typed.__cause__ = error if typed is not error else error.__cause__
             if found is not None:
                 typed = typed.located(node=node, step=step)

@@ -98,4 +98,7 @@ async def _checkpoint_of(app: App, record: ThreadRecord, at: str | None) -> tupl
             return owner, found
         owner = await app.services.store.runs.get(owner.parent) if owner.parent is not None and at else None
     what = f"no checkpoint {at!r}" if at is not None else "no checkpoint yet"
-    raise CheckpointNotFound(f"Thread {record.thread!r} has {what}.", thread=record.thread, checkpoint=at)
+    by_hand = await app.services.store.journal.interventions(record.thread)
+    dropped = sum(item["detail"]["checkpoints"] for item in by_hand if item["kind"] == "prune")
+    pruned = f" ({dropped} were pruned)" if dropped else ""
+    raise CheckpointNotFound(f"Thread {record.thread!r} has {what}{pruned}.", thread=record.thread, checkpoint=at)

@@ -61,6 +61,8 @@ async def run_of(app: App, record: ThreadRecord, error: VertebraError | None = N
         usage=usage_by_node(calls, visits, record.run_id),
         error=error or stored_error(record.error),
         next=tuple(snapshot.next),
+        visits=tuple(visit for visit in visits if visit.run_id == record.run_id),
+        sketch=app.sketch,
     )
 
 

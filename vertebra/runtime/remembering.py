@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from vertebra.databases.database import Tx
 from vertebra.errors import UsageError
-from vertebra.memory import Memory, TokenCounter, Window, lineage, reading
+from vertebra.memory import Memory, Window, lineage, reading
 from vertebra.memory.conversation import tokens_of
+from vertebra.memory.counting import TokenCounter
 from vertebra.memory.delivering import Posting
 from vertebra.memory.lineage import Ancestor, Line
 from vertebra.memory.messages import read_message

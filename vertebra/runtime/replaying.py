@@ -42,12 +42,17 @@ class ReplayJournal(Journal):
     def __init__(self, database: Database, thread: str) -> None:
         super().__init__(database)
         self.unrecorded: list[Unrecorded] = []
+        self.pruned: set[str] = set()
+        """Nodes that asked what is known to have been answered, and not how."""
         self._thread = thread
         self._taken: set[CallKey] = set()
 
     async def begin(self, call: CallRecord) -> CallRecord:
         recorded = await super().calls(self._thread, call.key.visit)
         known = next((c for c in recorded if c.key == call.key), None)
+        if known is not None and known.answer is not None and known.answer.pruned:
+            self.pruned.add(call.node)
+            return known
         if known is not None and known.answer is not None:
             self._taken.add(known.key)
             return known

@@ -31,6 +31,7 @@ class AppServices:
     memory: Memory | None = None
     lease_ttl_s: float = LEASE_TTL_S
     max_recoveries: int = MAX_RECOVERIES
+    max_journal_bytes: int | None = None
     _executor: ThreadPoolExecutor | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vertebra.checkpointers.lease import new_holder
 from vertebra.checkpointers.runs import Start
-from vertebra.errors import ThreadNotFinished
+from vertebra.errors import ThreadNotFinished, ThreadNotFound
 from vertebra.runtime.driving import RECURSION_LIMIT, Drive
 from vertebra.runtime.position import RUN_KEY
 from vertebra.runtime.versions import brought_up
@@ -76,7 +76,10 @@ async def _begin(app: App, thread: str, input: Any) -> Drive:
         raise ThreadNotFinished(f"Thread {thread!r} is {known.status}; new input would lose its place.", thread=thread)
     values = app.read_input(input, fresh=known is None)
     start = Start(uuid.uuid4().hex, app.name, app.version, app.fingerprint, app.shape, app.pack(values), None)
-    record, lease = await runs.begin(thread, start, new_holder(), app.services.lease_ttl_s)
+    try:
+        record, lease = await runs.begin(thread, start, new_holder(), app.services.lease_ttl_s, known=known is not None)
+    except ThreadNotFound:  # deleted or pruned since: it begins anew, with the defaults of its state
+        return await _begin(app, thread, input)
     return Drive(app, record, lease, principal=None, listener=None, given=values)
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vertebra.runtime import events, portal
-from vertebra.types import Run, ThreadTree, Verification
+from vertebra.types import Pruned, Run, ThreadTree, Verification
+
+if TYPE_CHECKING:
+    from vertebra.graphs.pictures import Picture
+    from vertebra.runtime.steps import Steps
 
 
 class SyncFace:
@@ -38,6 +42,11 @@ class SyncFace:
         tree: ThreadTree = _call(self, "tree", thread_id)
         return tree
 
+    def steps_sync(self, thread_id: str) -> Steps:
+        """``steps`` for sync code."""
+        steps: Steps = _call(self, "steps", thread_id)
+        return steps
+
     def verify_sync(self, thread: str | Mapping[str, Any]) -> Verification:
         """``verify`` for sync code."""
         found: Verification = _call(self, "verify", thread)
@@ -58,9 +67,19 @@ class SyncFace:
         run: Run = _call(self, "status", thread_id)
         return run
 
+    def draw_sync(self, thread_id: str, **options: Any) -> Picture:
+        """``draw`` for sync code."""
+        picture: Picture = _call(self, "draw", thread_id, **options)
+        return picture
+
     def delete_sync(self, thread_id: str) -> None:
         """``delete`` for sync code."""
         _call(self, "delete", thread_id)
+
+    def prune_sync(self, **options: Any) -> Pruned:
+        """``prune`` for sync code."""
+        pruned: Pruned = _call(self, "prune", **options)
+        return pruned
 
     def drain_sync(self, reason: str = "shutdown") -> None:
         """``drain`` for sync code."""

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vertebra.errors import NotRecorded, UsageError, VertebraError
+from vertebra.errors import NotRecorded, RecordPruned, UsageError, VertebraError
 from vertebra.graphs.compilation import OUTBOX, ROUTE
 from vertebra.graphs.definition import Definition
 from vertebra.graphs.shape import difference
@@ -48,6 +48,7 @@ async def verify_recorded(app: App, recorded: Recorded) -> Verification:
     found: list[Difference] = []
     edges = nodes = 0
     unverified: set[str] = set()
+    pruned: list[str] = []
     if about["fingerprint"] != app.fingerprint:
         lines = "\n".join(difference(about["shape"], app.shape))
         found.append(Difference("graph", "", -1, None, about["fingerprint"], app.fingerprint, lines))
@@ -60,9 +61,10 @@ async def verify_recorded(app: App, recorded: Recorded) -> Verification:
                 edges += 1
         finally:
             replay.close()
-        nodes, unverified = replay.executed, replay.unverified
+        nodes, unverified, pruned = replay.executed, replay.unverified, replay.pruned
     return Verification(
-        about["thread"], about["graph"], about["version"], edges, nodes, tuple(sorted(unverified)), tuple(found)
+        *(about["thread"], about["graph"], about["version"], edges, nodes),
+        *(tuple(sorted(unverified)), tuple(found), (*_history_pruned(recorded), *pruned)),
     )
 
 
@@ -73,6 +75,13 @@ def _supersteps(recorded: Recorded) -> Iterator[tuple[Checkpoint, Checkpoint]]:
         before = known.get(after.parent or "")
         if before is not None and after.metadata.get("source") == "loop" and next_of(before.state) != (BEGIN,):
             yield before, after
+
+
+def _history_pruned(recorded: Recorded) -> Iterator[str]:
+    known = {item.id for item in recorded.checkpoints}
+    for item in recorded.checkpoints:
+        if item.parent is not None and item.parent not in known:
+            yield f"history before step {item.metadata.get('step')}"
 
 
 class Replay:
@@ -96,6 +105,7 @@ class Replay:
         self._memory = recorded_memory(app.services.memory, recorded.about, recorded.rows)
         self._models: dict[str, str] = {}
         self.unverified: set[str] = set()
+        self.pruned: list[str] = []
         self.executed = 0
 
     @classmethod
@@ -116,6 +126,7 @@ class Replay:
         step = int(after.metadata.get("step", 0))
         stand_ins = await self._leave_out(here, before, step, tasks, recorded)
         self._journal.unrecorded.clear()
+        self._journal.pruned.clear()
         failure = await self._execute(here, str(after.metadata.get(RUN_KEY)), stand_ins, _questions(before.writes))
         now = await saver.aget_tuple(here)
         assert now is not None
@@ -125,9 +136,12 @@ class Replay:
         for task, name in tasks.items():
             if task in recorded and task in written:
                 found.extend(differences_of(name, step, recorded[task], written[task], self._same))
-        self.executed += len([name for name in tasks.values() if name not in self.unverified])
+        lost: set[str] = self._journal.pruned
+        self.pruned += [f"answers of {name} at step {step}" for name in sorted(lost)]
+        self.executed += len([name for name in tasks.values() if name not in self.unverified and name not in lost])
         if (
             failure is not None
+            and not isinstance(failure, RecordPruned)
             and not (found and isinstance(failure, NotRecorded))
             and failure.context.get("node") not in asked
         ):
@@ -137,7 +151,8 @@ class Replay:
         assert latest is not None
         if latest.checkpoint["id"] == before.id:
             # It did not come to its end: it failed, or waits for an answer that was not recorded with its question.
-            self.unverified |= {name for task, name in tasks.items() if task not in written and not found}
+            unfinished = {name for task, name in tasks.items() if task not in written}
+            self.unverified |= unfinished if not found and not lost else set()
         elif not found:
             found.extend(self._state_differences(step, after.state, latest.checkpoint))
         return found

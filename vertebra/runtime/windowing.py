@@ -20,12 +20,12 @@ from vertebra.memory import (
     Message,
     Provenance,
     Summary,
-    TokenCounter,
     Window,
     reading,
     summarising,
     windows,
 )
+from vertebra.memory.counting import TokenCounter
 from vertebra.memory.delivering import Posting
 from vertebra.memory.lineage import Line
 from vertebra.memory.messages import canonical, read_message

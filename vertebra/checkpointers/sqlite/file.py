@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
-from typing import Any
+from typing import Any, TypeVar
 
 from langgraph.checkpoint.base import CheckpointTuple, DeltaChannelHistory
 from langgraph.checkpoint.serde.base import SerializerProtocol
@@ -19,9 +19,13 @@ from vertebra.checkpointers.sqlite.commits import Batch, Writer
 from vertebra.checkpointers.sqlite.putting import checkpoint_batch, learn, moved_batches, writes_batch
 from vertebra.checkpointers.sqlite.reader import Reader
 from vertebra.checkpointers.sqlite.reading import Query, Row
+from vertebra.checkpointers.together import Together
+from vertebra.databases.database import SqliteTx
 from vertebra.databases.failures import driver_errors
 from vertebra.databases.url import StoreUrl
 from vertebra.errors import UsageError
+
+T = TypeVar("T")
 
 
 class StateFile:
@@ -175,6 +179,26 @@ class StateFile:
                 ),
                 [thread],
             )
+
+    def together(self, thread: str, work: Together[T]) -> T:
+        """Call ``work`` in a transaction over state and, in the same file, run records."""
+
+        def within(connection: sqlite3.Connection) -> T:
+            return work(SqliteTx(connection), lambda keep, dry_run: self._drop(connection, thread, keep, dry_run))
+
+        return self.writer.change(within, [thread])
+
+    def _drop(self, connection: sqlite3.Connection, thread: str, keep: int, dry_run: bool) -> int:
+        if self._has_legacy and (older := len(legacy.places(connection, thread))):
+            if dry_run:
+                return older if keep == 0 else max(0, older - keep)
+            self._register_anew(thread)  # moves it over, in this transaction
+        if keep:
+            return retention.prune(connection, self._codec, thread, keep, dry_run=dry_run)
+        found = retention.count(connection, thread)
+        if not dry_run:
+            retention.delete(connection, thread)
+        return found
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         if self._has_legacy:

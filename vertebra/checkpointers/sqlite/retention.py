@@ -33,11 +33,20 @@ def delete(connection: sqlite3.Connection, thread: str) -> None:
     connection.execute("DELETE FROM vertebra_state_threads WHERE number = ?", (number,))
 
 
-def prune(connection: sqlite3.Connection, codec: Codec, thread: str, keep: int) -> None:
-    """All but the last ``keep`` checkpoints of each namespace, and those that their delta channels start from."""
+def count(connection: sqlite3.Connection, thread: str) -> int:
+    """The checkpoints of the thread."""
+    sql = "SELECT count(*) FROM vertebra_state_checkpoints WHERE thread_number = ?"
+    return int(connection.execute(sql, (number_of(connection, thread),)).fetchone()[0])
+
+
+def prune(connection: sqlite3.Connection, codec: Codec, thread: str, keep: int, *, dry_run: bool = False) -> int:
+    """All but the last ``keep`` checkpoints of each namespace, and those that their delta channels start from.
+
+    Returns how many go. ``dry_run``: they stay.
+    """
     number = number_of(connection, thread)
     if number is None:
-        return
+        return 0
     dropped: list[tuple[str, str]] = []
     for (namespace,) in connection.execute(
         "SELECT DISTINCT namespace FROM vertebra_state_checkpoints WHERE thread_number = ?", (number,)
@@ -47,7 +56,9 @@ def prune(connection: sqlite3.Connection, codec: Codec, thread: str, keep: int) 
         for id in ids[:keep]:
             kept |= _ancestors_needed(connection, decoder_of(connection, codec, number), number, namespace, id)
         dropped += [(namespace, id) for id in ids if id not in kept]
-    _drop(connection, codec, number, dropped)
+    if not dry_run:
+        _drop(connection, codec, number, dropped)
+    return len(dropped)
 
 
 def delete_for_runs(connection: sqlite3.Connection, codec: Codec, run_ids: Sequence[str]) -> list[str]:

@@ -22,6 +22,7 @@ from vertebra.checkpointers.savers import serializer
 from vertebra.checkpointers.sqlite.commits import Batch, Fence, Stale
 from vertebra.checkpointers.sqlite.file import StateFile
 from vertebra.checkpointers.sqlite.reading import Query
+from vertebra.checkpointers.together import Together
 from vertebra.databases.database import in_thread
 from vertebra.databases.url import StoreUrl
 from vertebra.errors import StoreUnavailable, UsageError
@@ -226,6 +227,13 @@ class SqliteCheckpointer(BaseCheckpointSaver[Any]):
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest", keep: int = 1) -> None:
         await self._write(lambda: self.prune(thread_ids, strategy=strategy, keep=keep))
+
+    def together(self, thread_id: str, work: Together[T]) -> T:
+        """``work`` in one transaction with run records in the same file: see ``vertebra.checkpointers.together``."""
+        return self._file.together(str(thread_id), work)
+
+    async def atogether(self, thread_id: str, work: Together[T]) -> T:
+        return await self._write(lambda: self.together(thread_id, work))
 
     def _commit(self, batch: Batch) -> bool:
         """Whether the batch is durable; if not, what it was made from has changed, and it is to be made again."""
