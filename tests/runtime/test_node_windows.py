@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from tests.memory.parts import texts, user
 from vertebra import END, START, Append, Context, Graph, Retry, llm, open_memory, transition
+from vertebra.cli.main import main
 from vertebra.memory import ChatMessage, Memory
 from vertebra.runtime.app import App
 from vertebra.testing import ScriptedModel, crash_at
@@ -91,6 +92,19 @@ def test_what_does_not_fit_is_summarised_and_stands_in_the_window(store_url: str
         app.run_sync({"said": "more"}, thread_id="t")
         assert len(summed(app)) == calls, "it fits for a while"
         assert app.verify_sync("t").differences == ()
+
+
+def test_show_tells_what_the_model_saw(
+    sqlite_url: str, model: ScriptedModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_memory("memory://") as memory, app_on(sqlite_url, memory) as app:
+        fill(memory, 6)
+        app.run_sync({"said": "now"}, thread_id="t")
+    assert main(["show", "t", "--store", sqlite_url]) == 0
+    assert "chat@1 saw messages 1 to 6 of c; 1 of its own (7 tokens, for call 1)" in capsys.readouterr().out
+    assert main(["show", "t", "--store", sqlite_url, "--json"]) == 0
+    (seen,) = json.loads(capsys.readouterr().out)["windows"]
+    assert (seen["messages"], seen["own"], seen["calls"]) == ([1, 2, 3, 4, 5, 6], [0], [1])
 
 
 @pytest.mark.parametrize("nth", [1, 2, 4])

@@ -94,6 +94,16 @@ class Journal:
     async def record_value(self, thread: str, visit: str, name: str, value: str) -> str:
         return await self._write(lambda tx: _value(tx, thread, visit, name, value))
 
+    async def windows(self, thread: str) -> list[tuple[str, str]]:
+        """What nodes saw of conversations: visit and manifest of each window."""
+        rows = await self._database.run(
+            lambda tx: tx.all(
+                "SELECT visit, value FROM vertebra_values WHERE thread = ? AND name LIKE ? ORDER BY visit, name",
+                *(thread, "window:%"),
+            )
+        )
+        return [(str(visit), str(value)) for visit, value in rows]
+
     async def values(self, thread: str, visit: str) -> dict[str, str]:
         """All that is recorded of a visit by name."""
         rows = await self._database.run(
