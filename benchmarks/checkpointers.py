@@ -1,39 +1,40 @@
 """What a checkpointer costs: ours beside LangGraph's own, on the same graphs, interleaved in one run.
 
 A loop of supersteps in plain LangGraph (``durability="sync"``) that adds 0, 1 or 20 KB a step, as strings or as
-messages. SQLite is synced at each commit on both sides; Postgres (with ``--postgres``) is the wheel that the tests
-use, on this machine, and is not synced on either side. The best of ``--rounds`` counts; ratios are to LangGraph's.
+messages, which no database can compress. SQLite is synced at each commit on both sides, and so is Postgres, a server
+from a wheel on this machine. The best of ``--rounds`` counts; ratios are ours / LangGraph's. Beside each row stands the
+limit that was measured with it: the engine with no saver, and one bare commit of the same bytes.
 
-    python benchmarks/checkpointers.py [--quick | --full] [--steps 200 400] [--sizes 0 1] [--rounds 3] [--postgres]
+    python benchmarks/checkpointers.py [--quick | --full] [--sizes 0 1] [--steps 200 400] [--rounds 3] [--json FILE]
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import operator
-import os
-import sqlite3
+import random
+import string
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from langchain_core.messages import AnyMessage, HumanMessage
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import END, START, StateGraph, add_messages
 
-from vertebra import open_checkpointer
-from vertebra.checkpointers.sqlite import SqliteCheckpointer
+from benchmarks._savers import SQLITE, Backend, postgres_server
 
 HISTORY, THREADS, THREAD_STEPS = 20, 50, 20
-Opened = Callable[[Path], AbstractAsyncContextManager[Any]]
+WRITTEN_LIMIT = 2 * 2**30  # bytes that LangGraph's saver may be made to write without --full
+NOISE = "".join(random.Random(7).choices(string.ascii_letters + string.digits, k=1 << 22))
+
+Best = dict[str, float]
 
 
 class State(TypedDict, total=False):
@@ -45,9 +46,11 @@ class State(TypedDict, total=False):
 
 def loop(kind: str, size_kb: int, saver: Any) -> Any:
     def step(state: State) -> dict[str, Any]:
-        n, text = state["n"], f"{state['n']:08}".ljust(size_kb * 1024, "x")
-        if not size_kb:
+        n, size = state["n"], size_kb * 1024
+        if not size:
             return {"n": n + 1}
+        start = n * size % (len(NOISE) - size)
+        text = NOISE[start : start + size]
         return {"n": n + 1, kind: [text if kind == "strings" else HumanMessage(text, id=f"m{n}")]}
 
     builder: Any = StateGraph(State)
@@ -57,39 +60,13 @@ def loop(kind: str, size_kb: int, saver: Any) -> Any:
     return builder.compile(checkpointer=saver)
 
 
-def place(thread: str, steps: int = 0) -> Any:
+def at(thread: str, steps: int = 0) -> Any:
     return {"configurable": {"thread_id": thread}, "recursion_limit": steps + 10}
 
 
-@asynccontextmanager
-async def langgraph_sqlite(folder: Path) -> AsyncIterator[Any]:
-    async with AsyncSqliteSaver.from_conn_string(str(folder / "theirs.db")) as saver:
-        await saver.conn.execute("PRAGMA journal_mode=WAL")
-        await saver.conn.execute("PRAGMA synchronous=FULL")
-        yield saver
-
-
-@asynccontextmanager
-async def our_sqlite(folder: Path) -> AsyncIterator[Any]:
-    with SqliteCheckpointer(f"sqlite:////{str(folder).lstrip('/')}/ours.db") as saver:
-        yield saver
-
-
-@asynccontextmanager
-async def no_saver(folder: Path) -> AsyncIterator[Any]:
-    yield None
-
-
-def bytes_of(folder: Path) -> int:
-    for file in folder.glob("*.db"):
-        connection = sqlite3.connect(file)
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        connection.close()
-    return sum(file.stat().st_size for file in folder.glob("*.db"))
-
-
 @contextmanager
-def timed(into: dict[str, float], name: str, per: int = 1) -> Iterator[None]:
+def timed(into: Best, name: str, per: int = 1) -> Iterator[None]:
+    """Keeps the least, in microseconds."""
     began = time.perf_counter()
     yield
     into[name] = min(into.get(name, float("inf")), (time.perf_counter() - began) / per * 1e6)
@@ -97,148 +74,103 @@ def timed(into: dict[str, float], name: str, per: int = 1) -> Iterator[None]:
 
 async def drive(saver: Any, thread: str, kind: str, size_kb: int, steps: int) -> None:
     options = {"durability": "sync"} if saver is not None else {}
-    found = await loop(kind, size_kb, saver).ainvoke({"n": 0, "until": steps}, place(thread, steps), **options)
+    found = await loop(kind, size_kb, saver).ainvoke({"n": 0, "until": steps}, at(thread, steps), **options)
     assert found["n"] == steps
 
 
-async def measure(opened: Opened, best: dict[str, float], kind: str, size_kb: int, steps: int) -> None:
-    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as name:
-        folder = Path(name)
-        async with opened(folder) as saver:
+async def measure(backend: Backend, whose: str, best: Best, kind: str, size_kb: int, steps: int) -> None:
+    opened = getattr(backend, whose)
+    with backend.place() as place:
+        async with opened(place) as saver:
             with timed(best, "superstep", steps):
                 await drive(saver, "t", kind, size_kb, steps)
-        if saver is None:
-            return
-        best["bytes"] = float(bytes_of(folder))
-        async with opened(folder) as saver:
-            await saver.aget_tuple(place("other"))  # connections and pages, not imports
+        best["bytes"] = float(backend.size_of(place))
+        async with opened(place) as saver:
+            await saver.aget_tuple(at("other"))  # connections and pages, not imports
             for _ in range(5):
                 with timed(best, "latest"):
-                    assert await saver.aget_tuple(place("t")) is not None
+                    assert await saver.aget_tuple(at("t")) is not None
             with timed(best, "history"):
-                assert len([item async for item in saver.alist(place("t"), limit=HISTORY)]) == HISTORY
-            app = loop(kind, size_kb, saver)
+                assert len([item async for item in saver.alist(at("t"), limit=HISTORY)]) == HISTORY
             with timed(best, "resume"):  # one more turn of one step by a process that has not seen the thread
-                await app.ainvoke({"until": steps + 1}, place("t"), durability="sync")
+                await loop(kind, size_kb, saver).ainvoke({"until": steps + 1}, at("t"), durability="sync")
 
 
-async def fifty(opened: Opened, best: dict[str, float]) -> None:
-    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as name:
-        async with opened(Path(name)) as saver:
-            with timed(best, f"{THREADS} threads", THREADS * THREAD_STEPS):
+async def measure_limit(backend: Backend, best: Best, kind: str, size_kb: int, steps: int) -> None:
+    """The engine with no saver, and a bare commit of what a step adds (1.5 KB of it are LangGraph's own)."""
+    with timed(best, "engine", steps):
+        await drive(None, "t", kind, size_kb, steps)
+    data = NOISE[: 1536 + size_kb * 1024].encode()
+    with backend.place() as place, backend.committing(place) as commit, timed(best, "commit", 100):
+        for _ in range(100):
+            commit(data)
+
+
+async def fifty(backend: Backend, whose: str, best: Best) -> None:
+    with backend.place() as place:
+        async with getattr(backend, whose)(place) as saver:
+            with timed(best, "threads", THREADS * THREAD_STEPS):
                 await asyncio.gather(*(drive(saver, f"t{n}", "strings", 1, THREAD_STEPS) for n in range(THREADS)))
 
 
-async def opening(steps: int, best: dict[str, float]) -> None:
-    """The latest state of a thread of many checkpoints beside that of one of ten, both of ten items."""
+async def long_thread(backend: Backend, steps: int, best: Best) -> None:
+    """Opening a thread of many checkpoints beside one of ten with the same state: ten items of 100 characters."""
     from vertebra.testing.conformance_checks import put
 
-    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as name:
-        url = f"sqlite:////{name.lstrip('/')}/ours.db?durability=process"
-        with SqliteCheckpointer(url) as saver:
+    with backend.place() as place:
+        async with backend.ours(place) as saver:
             for thread, count in (("short", 10), ("long", steps)):
                 config = None
-                for n in range(count):
-                    log = [f"{k:0100}" for k in range(max(0, n - 9), n + 1)]
-                    config = await put(saver, thread, {"log": log}, after=config)
-        for _ in range(20):
+                for n in range(steps - count, steps):
+                    log = [f"{k:0100}" for k in range(max(steps - count, n - 9), n + 1)]
+                    config = await put(saver, thread, {"strings": log, "n": n, "until": n}, after=config)
+        for _ in range(15):
             for thread in ("short", "long"):
-                with SqliteCheckpointer(url) as saver:
-                    await saver.aget_tuple(place("other"))
+                async with backend.ours(place) as saver:
+                    await saver.aget_tuple(at("other"))
+                    app = loop("strings", 0, saver)
                     with timed(best, thread):
-                        await saver.aget_tuple(place(thread))
+                        await app.aget_state(at(thread))
+                    with timed(best, f"{thread} resumed"):
+                        await app.ainvoke({"until": 0}, at(thread), durability="sync")
 
 
-async def bare_commit(best: dict[str, float]) -> None:
-    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as name:
-        connection = sqlite3.connect(f"{name}/bare.db", isolation_level=None)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, data BLOB)")
-        with timed(best, "commit", 200):
-            for _ in range(200):
-                connection.execute("INSERT INTO t (data) VALUES (?)", (b"x" * 1500,))
-        connection.close()
-
-
-@contextmanager
-def postgres_pair() -> Iterator[tuple[Opened, Opened]]:
-    """LangGraph's async saver, and what Vertebra opens, each on a fresh database for each run."""
-    from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
-    from psycopg.rows import dict_row
-    from psycopg_pool import AsyncConnectionPool
-
-    from tests.servers import postgres
-
-    folder = postgres.folder_for_session()
-    server = postgres.start(folder, os.getpid())
-    urls: dict[tuple[str, Path], str] = {}
-    databases: list[Any] = []
-
-    def url_for(which: str, place: Path) -> str:
-        if (which, place) not in urls:
-            databases.append(postgres.fresh_database(server))
-            urls[which, place] = databases[-1].__enter__()
-        return urls[which, place]
-
-    @asynccontextmanager
-    async def theirs(place: Path) -> AsyncIterator[Any]:
-        options = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
-        async with AsyncConnectionPool(url_for("theirs", place), min_size=1, max_size=4, kwargs=options) as pool:
-            saver = AsyncPostgresSaver(pool)  # type: ignore[arg-type]
-            await saver.setup()
-            yield saver
-
-    @asynccontextmanager
-    async def ours(place: Path) -> AsyncIterator[Any]:
-        with open_checkpointer(url_for("ours", place)) as store:
-            yield store.saver
-
-    try:
-        yield theirs, ours
-    finally:
-        for database in databases:
-            database.__exit__(None, None, None)
-        postgres.stop(folder)
-
-
-@dataclass
-class Table:
-    """Rows of Markdown, printed as they come."""
-
-    names: tuple[str, ...]
-    widths: list[int] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        print(f"| {' | '.join(self.names)} |\n|{'---|' * len(self.names)}", flush=True)
-
-    def row(self, *cells: object) -> None:
-        print(f"| {' | '.join(str(cell) for cell in cells)} |", flush=True)
-
-
-def ratio(ours: float, theirs: float) -> str:
-    return f"{ours / theirs:.2f}"
-
-
-async def compare(savers: tuple[Opened, Opened], options: argparse.Namespace, on_disk: bool) -> None:
-    table = Table(("KB a step", "steps", "superstep, us", "ratio", "bytes", "ratio", "latest, us", "ratio",
-                   f"history({HISTORY}), ms", "ratio", "resume, ms", "ratio", "engine alone, us"))  # fmt: skip
+async def compare(backend: Backend, options: argparse.Namespace) -> list[dict[str, Any]]:
+    names = ("KB a step", "steps", "superstep, us", "LangGraph's", "ratio", "limit", "bytes", "ratio", "latest, us",
+             "ratio", f"history({HISTORY}), ms", "ratio", "resume, ms", "ratio")  # fmt: skip
+    print(f"\n| {' | '.join(names)} |\n|{'---|' * len(names)}", flush=True)
+    found = []
     for size_kb in options.sizes:
         for kind in ("strings", "messages") if size_kb else ("strings",):
             for steps in options.steps:
-                best: tuple[dict[str, float], ...] = ({}, {}, {})
+                theirs_too = options.full or size_kb * 1024 * steps * steps / 2 < WRITTEN_LIMIT
+                ours, theirs, limit = {}, {}, {}  # type: Best, Best, Best
                 for _ in range(options.rounds):
-                    for opened, into in zip((*savers, no_saver), best, strict=True):
-                        await measure(opened, into, kind, size_kb, steps)
-                b, a, alone = best
-                size = (f"{a['bytes']:,.0f}", f"1/{b['bytes'] / a['bytes']:.0f}") if on_disk else ("", "")
-                table.row(
-                    *(f"{size_kb} {kind if size_kb else ''}", steps, f"{a['superstep']:.0f}"),
-                    *(ratio(a["superstep"], b["superstep"]), *size),
-                    *(f"{a['latest']:.0f}", ratio(a["latest"], b["latest"])),
-                    *(f"{a['history'] / 1000:.1f}", ratio(a["history"], b["history"])),
-                    *(f"{a['resume'] / 1000:.1f}", ratio(a["resume"], b["resume"]), f"{alone['superstep']:.0f}"),
-                )
+                    if theirs_too:
+                        await measure(backend, "theirs", theirs, kind, size_kb, steps)
+                    await measure(backend, "ours", ours, kind, size_kb, steps)
+                    await measure_limit(backend, limit, kind, size_kb, steps)
+                row = {"backend": backend.name, "kind": kind, "size_kb": size_kb, "steps": steps}
+                found.append({**row, "ours": ours, "theirs": theirs, "limit": limit})
+                print(f"| {' | '.join(cells(found[-1]))} |", flush=True)
+    return found
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    ours, theirs, limit = row["ours"], row["theirs"], row["limit"]
+
+    def ratio(name: str) -> str:
+        if not theirs:
+            return ""
+        return f"{ours[name] / theirs[name]:.2f}" if name != "bytes" else f"1/{theirs[name] / ours[name]:.1f}"
+
+    return [
+        *(f"{row['size_kb']} {row['kind'] if row['size_kb'] else ''}", str(row["steps"]), f"{ours['superstep']:.0f}"),
+        *(f"{theirs['superstep']:.0f}" if theirs else "", ratio("superstep")),
+        *(f"{limit['engine']:.0f} + {limit['commit']:.0f}", f"{ours['bytes']:,.0f}", ratio("bytes")),
+        *(f"{ours['latest']:.0f}", ratio("latest"), f"{ours['history'] / 1000:.1f}", ratio("history")),
+        *(f"{ours['resume'] / 1000:.1f}", ratio("resume")),
+    ]
 
 
 async def main() -> None:
@@ -248,34 +180,39 @@ async def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--long", type=int, default=10_000, help="steps of the long thread")
     parser.add_argument("--quick", action="store_true", help="one round of 0 and 1 KB, 100 and 200 steps")
-    parser.add_argument("--postgres", action="store_true", help="Postgres, too")
-    parser.add_argument("--full", action="store_true", help="0, 1 and 20 KB, 200, 400 and 1,000 steps: 20 GB written")
+    parser.add_argument("--full", action="store_true", help="0, 1 and 20 KB, 200, 400 and 1,000 steps: 60 GB written")
+    parser.add_argument("--backends", nargs="+", default=["sqlite", "postgres"])
+    parser.add_argument("--json", type=Path, help="where to write all that was measured, for _plot.py")
     options = parser.parse_args()
     if options.full:
         options.steps, options.sizes = [200, 400, 1000], [0, 1, 20]
     if options.quick:
         options.steps, options.sizes, options.rounds, options.long = [100, 200], [0, 1], 1, 1000
-    print("SQLite, synced: ours beside LangGraph's AsyncSqliteSaver (ratio = ours / theirs)\n")
-    pair = (langgraph_sqlite, our_sqlite)
-    await compare(pair, options, on_disk=True)
-    crowd: tuple[dict[str, float], dict[str, float]] = ({}, {})
-    single: dict[str, float] = {}
-    for _ in range(options.rounds):
-        for opened, into in zip(pair, crowd, strict=True):
-            await fifty(opened, into)
-        await bare_commit(single)
-    name = f"{THREADS} threads"
-    print(f"\n{name} at once: {crowd[1][name]:.0f} us a superstep, ratio {ratio(crowd[1][name], crowd[0][name])}")
-    print(f"One bare synced commit of 1.5 KB: {single['commit']:.0f} us")
-    await opening(options.long, single)
-    print(
-        f"Latest state of a thread of {options.long} checkpoints: {single['long']:.0f} us, of one of 10 with the same"
-    )
-    print(f"state: {single['short']:.0f} us, ratio {ratio(single['long'], single['short'])}")
-    if options.postgres:
-        print("\nPostgres: what open_checkpointer gives beside LangGraph's AsyncPostgresSaver\n")
-        with postgres_pair() as both:
-            await compare(both, options, on_disk=False)
+    found: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+        backends = [SQLITE] if "sqlite" in options.backends else []
+        if "postgres" in options.backends:
+            backends.append(stack.enter_context(postgres_server(synced=True)))
+        for backend in backends:
+            print(f"\n{backend.name}, synced: ours beside LangGraph's async saver", flush=True)
+            found += await compare(backend, options)
+            crowd: tuple[Best, Best] = ({}, {})
+            for _ in range(options.rounds):
+                for whose, into in zip(("theirs", "ours"), crowd, strict=True):
+                    await fifty(backend, whose, into)
+            theirs, ours = (best["threads"] for best in crowd)
+            print(f"\n{THREADS} threads at once, 1 KB a step: {ours:.0f} us a superstep, ratio {ours / theirs:.2f}")
+            long: Best = {}
+            await long_thread(backend, options.long, long)
+            print(
+                f"A thread of {options.long} steps beside one of 10 of the same state: read in {long['long']:.0f} us, "
+                f"ratio {long['long'] / long['short']:.2f}; resumed in {long['long resumed']:.0f} us, "
+                f"ratio {long['long resumed'] / long['short resumed']:.2f}",
+                flush=True,
+            )
+            found.append({"backend": backend.name, "threads": {"ours": ours, "theirs": theirs}, "long": long})
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

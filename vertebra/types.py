@@ -30,8 +30,14 @@ class Finding:
     place: str
     message: str
     remedy: str
+    waived: str | None = None
+    """Why it was waived; None for a finding that stands."""
+    nodes: tuple[str, ...] = ()
+    """The nodes that it is about, where the place is not one of them alone."""
 
     def __str__(self) -> str:
+        if self.waived is not None:
+            return f"waived {self.code} at {self.place}: {self.message} Reason: {self.waived}"
         return f"{self.severity} {self.code} at {self.place}: {self.message} Remedy: {self.remedy}"
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
 from typing_extensions import TypedDict
 
-from vertebra import END, START, Append, Graph, effect, human, llm, transition
-from vertebra.errors import GraphInvalid
-from vertebra.graphs import data_checks, flow_checks
+from vertebra import END, START, Append, Context, Graph, Retry, effect, human, llm, transition
+from vertebra.errors import GraphInvalid, UsageError
+from vertebra.graphs import waiving
+from vertebra.graphs.checks import CHECKS
+from vertebra.graphs.waiving import WAIVABLE_ERRORS
 
 
 class State(BaseModel):
@@ -86,8 +91,8 @@ def yes_or_no(state: State) -> Literal["yes", "no"]: ...
 def both(state: State) -> list[str]: ...
 
 
-def line(*nodes: Any, state: Any = State, name: str = "line") -> Graph:
-    g = Graph(state, name=name)
+def line(*nodes: Any, state: Any = State, name: str = "line", **more: Any) -> Graph:
+    g = Graph(state, name=name, **more)
     for before, after in zip([START, *nodes], [*nodes, END], strict=True):
         g.add_edge(before, after)
     return g
@@ -154,6 +159,138 @@ def vast() -> Graph:
     return g
 
 
+class Loose(TypedDict, total=False):
+    question: str
+    plan: str
+    score: int
+    log: Append[str]
+
+
+def plans(state: Loose) -> dict[str, str]:
+    return {"plan": state["question"]}
+
+
+def needs_a_plan(state: Loose) -> dict[str, int]:
+    return {"score": len(state["plan"]) + ("question" in state)}
+
+
+def may_have_a_plan(state: Loose) -> dict[str, int]:
+    return {"score": len(state.get("plan", "")) + len(state["log"])}
+
+
+def good_enough(state: Loose) -> Literal["yes", "no"]:
+    return "yes" if state["score"] > 1 else "no"
+
+
+@llm(timeout_s=60)
+def says(state: State) -> dict[str, str]:
+    return {"text": ""}
+
+
+@llm
+def says_without_limit(state: State) -> dict[str, str]:
+    return {"text": ""}
+
+
+@effect
+def sends(state: State) -> dict[str, bool]:
+    return {"ok": bool(state.text)}
+
+
+@effect
+def sends_a_number(state: State) -> dict[str, bool]:
+    return {"ok": bool(state.n)}
+
+
+@effect(retry=Retry(attempts=3))
+def retries(state: State) -> None: ...
+
+
+@effect(retry=Retry(attempts=3))
+def retries_with_a_log(state: State, ctx: Context) -> None:
+    ctx.log.info("%s", state.n)
+
+
+@effect(retry=Retry(attempts=3))
+def retries_with_a_key(state: State, ctx: Context) -> None:
+    print(ctx.idempotency_key)
+
+
+@effect(retry=Retry(attempts=3))
+def retries_by_another(state: State, ctx: Context) -> None:
+    print(ctx)
+
+
+@effect(retry=Retry(attempts=3), check=lambda state: None)
+def retries_checked(state: State) -> None: ...
+
+
+@transition(reads="txet")
+def reads_txet(state: State) -> None: ...
+
+
+@human(answer=str, into="text")
+def asks_each(item: str) -> str: ...
+
+
+class Idle(BaseModel):
+    used: str
+    idle: int
+    spare: int = 0
+    made: int = 0
+
+
+def uses(state: Idle) -> dict[str, int]:
+    return {"made": len(state.used)}
+
+
+def hands_it_on(state: Idle) -> dict[str, int]:
+    return uses(state)
+
+
+def uses_a_method(state: Idle) -> dict[str, int]:
+    return {"made": len(state.model_dump())}
+
+
+def untyped(state: State) -> dict[str, str]:
+    return {"other": state.text}
+
+
+@transition(fallback=says)
+def guarded_by_a_model(state: State) -> None: ...
+
+
+def routed_early() -> Graph:
+    g = late(plans, needs_a_plan)
+    return g.add_conditional_edges(plans, good_enough, {"yes": END, "no": needs_a_plan})
+
+
+def late(*nodes: Any) -> Graph:
+    g = Graph(Loose, name="late").add_edge(START, nodes[0])
+    for before, after in itertools.pairwise([*nodes, END]):
+        g.add_edge(before, after)
+    return g
+
+
+def limited(inner: Graph) -> Graph:
+    g = Graph(State, name="limited").add_node(inner, timeout_s=9)
+    return g.add_edge(START, inner).add_edge(inner, END)
+
+
+def guarded_inside(inner: Graph, why: Any) -> Graph:
+    g = Graph(State, name="outer").add_node(inner, waive=why)
+    return g.add_edge(START, says).add_edge(says, inner).add_edge(inner, END)
+
+
+def asking() -> Graph:
+    item = line(asks_each, state=TypedDict("Item", {"text": str}), name="item")
+    return Graph(State, name="asking").fan_out(START, item, over="items").add_edge("item", END)
+
+
+def inner_of(**fields: Any) -> Callable[[], Graph]:
+    return lambda: line(line(lambda state: None, state=create_model("Inner", **fields), name="inner"))
+
+
 def stranger() -> Graph:
     return line(line(lambda state: None, state=TypedDict("Apart", {"x": int}), name="inner"))
 
@@ -218,6 +355,26 @@ PROVOKED: list[Case] = [
     ("not_all_explored", "vast", vast),
     ("answer_without_field", "asks_for_a_text", lambda: line(asks_for_a_text)),
     ("subgraph_shares_nothing", "inner", stranger),
+    ("unknown_field", "reads_txet", lambda: line(reads_txet)),
+    ("subgraph_field_missing", "inner", inner_of(n=(int, 0), more=(int, ...))),
+    ("subgraph_field_differs", "inner", inner_of(n=(str, ""))),
+    ("subgraph_field_differs", "inner", inner_of(ok=(bool, True))),
+    ("subgraph_field_differs", "inner", inner_of(ok=(bool | str | None, True))),
+    ("read_before_written", "needs_a_plan", lambda: late(needs_a_plan, plans)),
+    ("read_before_written", "conditional edges of plans", lambda: routed_early()),
+    ("field_never_read", "field idle", lambda: line(uses, state=Idle)),
+    ("model_to_effect", "sends", lambda: line(says, sends)),
+    ("model_to_effect", "sends", lambda: line(says, untyped, sends)),
+    ("model_to_effect", "inner/sends", lambda: line(says, line(sends, name="inner"))),
+    ("model_to_effect", "sends", lambda: line(line(says, name="inner"), sends)),
+    ("model_to_effect", "sends", lambda: line(guarded_by_a_model, sends).add_node(says)),
+    ("llm_without_limit", "says_without_limit", lambda: line(says_without_limit)),
+    ("effect_without_key", "retries", lambda: line(retries)),
+    ("effect_without_key", "retries_with_a_log", lambda: line(retries_with_a_log)),
+    ("interrupt_in_fan_out", "item/asks_each", asking),
+    ("unused_waiver", "one", lambda: line(one).add_node(one, waive={"model_to_effect": "it is none"})),
+    ("unused_waiver", "line", lambda: line(one, waive={"no_such_code": "a slip"})),
+    ("waiver_of_an_error", "line", lambda: line(one, waive={"unknown_node": "?"}).add_edge(one, "x")),
     ("unbounded_cycle", "inner/one -> one", lambda: line(line(one, name="inner").add_edge(one, one))),
 ]
 
@@ -231,7 +388,8 @@ def test_a_fault_is_found_with_its_place_and_a_remedy(code: str, place: str, mak
 
 
 def test_every_code_of_the_checks_is_provoked() -> None:
-    source = inspect.getsource(flow_checks) + inspect.getsource(data_checks)
+    modules = {inspect.getmodule(each) for each in CHECKS} | {waiving}
+    source = "".join(inspect.getsource(module) for module in modules if module is not None)
     assert set(re.findall(r'(?:error|warning)\(\s*"(\w+)"', source)) == {code for code, _, _ in PROVOKED}
 
 
@@ -250,6 +408,24 @@ def test_every_code_of_the_checks_is_provoked() -> None:
         lambda: line(line(writes_n, name="inner")),
         lambda: spread(line(one, state=TypedDict("Item", {"x": int}), name="inner")),
         lambda: parallel(one, two).add_edge([one, two], three).add_edge(three, END),
+        lambda: late(plans, needs_a_plan),
+        lambda: late(may_have_a_plan, plans),
+        lambda: late(needs_a_plan),  # no node writes it, so it is input
+        lambda: line(hands_it_on, state=Idle),
+        lambda: line(line(uses, state=TypedDict("Inner", {"n": int, "used": str}), name="inner")),
+        lambda: line(uses_a_method, state=Idle),
+        lambda: line(says, one, sends),
+        lambda: line(says, asks_for_a_number, sends),
+        lambda: line(says, sends_a_number),
+        lambda: line(sends, says),
+        lambda: line(says, line(one, sends, name="inner")),
+        lambda: line(line(says, one, name="inner"), sends),
+        lambda: limited(line(says_without_limit, name="inner")),
+        lambda: line(retries_with_a_key),
+        lambda: line(retries_by_another),
+        lambda: line(retries_checked),
+        inner_of(n=(int, 0), own=(int, 0)),
+        inner_of(n=(int, 0), ok=(bool | None, None)),
     ],
 )
 def test_a_graph_that_is_well_has_no_findings(make: Callable[[], Graph]) -> None:
@@ -279,3 +455,95 @@ def test_a_near_name_is_suggested() -> None:
 def test_a_warning_does_not_stop_the_graph() -> None:
     with chosen(max_visits=2).compile() as app:
         assert app.name == "chosen"
+
+
+def test_a_waiver_takes_a_finding_out_and_keeps_it_with_its_reason() -> None:
+    g = line(says, sends).add_node(sends, waive={"model_to_effect": "it goes to a draft folder"})
+    assert g.check() == []
+    (finding,) = g.check(waived=True)
+    assert (finding.code, finding.place, finding.waived) == ("model_to_effect", "sends", "it goes to a draft folder")
+    assert str(finding).startswith("waived model_to_effect at sends: ")
+
+
+@pytest.mark.parametrize(
+    "waived",
+    [
+        lambda why: line(says, sends, waive=why),
+        lambda why: guarded_inside(line(sends, name="inner"), why),
+    ],
+)
+def test_a_waiver_holds_for_the_whole_graph_or_for_all_that_is_in_a_subgraph(waived: Any) -> None:
+    found = waived({"model_to_effect": "why"}).check(waived=True)
+    assert [f.waived for f in found if f.code == "model_to_effect"] == ["why"]
+
+
+def test_a_waiver_is_written_at_decorators_edges_and_fan_outs_too() -> None:
+    @effect(waive={"model_to_effect": "why"})
+    def careful(state: State) -> dict[str, bool]:
+        return {"ok": bool(state.text)}
+
+    assert line(says, careful).check() == []
+    g = parallel(writes_n).add_edge(START, also_writes_n).add_edge(also_writes_n, END)
+    g.add_node(writes_n, waive={"parallel_writers": "only one of them writes in a run"})
+    assert g.check() == []
+    looped_for_ever = line(one, two).add_conditional_edges(
+        two, pick, {"again": one, "end": END}, waive={"bound_without_cycle": "a slip"}
+    )
+    assert {(f.code, f.place) for f in looped_for_ever.check()} == {
+        ("unbounded_cycle", "one -> two -> one"),
+        ("unused_waiver", "conditional edges of two"),
+    }
+    spread_out = Graph(State, name="s").add_node("each", lambda item: {"n": 1})
+    spread_out.fan_out(START, "each", over="items", waive={"x": "a slip"}).add_edge("each", END, waive={"y": "a slip"})
+    places = [f.place for f in spread_out.check() if f.code == "unused_waiver"]
+    assert places == ["fan_out(__start__ => each)", "edge each -> __end__"]
+
+
+def test_an_unbounded_cycle_may_be_waived_and_the_graph_compiles() -> None:
+    g = looped().add_node(one, waive={"unbounded_cycle": "a person ends it"})
+    with g.compile() as app:
+        assert app.name == "line"
+
+
+@pytest.mark.parametrize("waive", [{"x": ""}, {"x": None}, ["x"], "x", {1: "why"}])
+def test_a_waiver_without_a_reason_is_refused(waive: Any) -> None:
+    with pytest.raises(UsageError, match="gives no reason"):
+        line(one).add_node(one, waive=waive)
+
+
+def test_ten_thousand_nodes_are_looked_at_in_a_pass_over_their_edges() -> None:
+    """Twice the graph takes about twice the steps: counted, not timed."""
+    counts = [steps_of(size) for size in (200, 400, 800)]
+    assert counts[2] - counts[1] < 2.5 * (counts[1] - counts[0])
+
+
+def steps_of(size: int) -> int:
+    g = Graph(State, name="long")
+    kinds = (says, untyped, sends, one)
+    names = [f"n{number}" for number in range(size)]
+    for number, name in enumerate(names):
+        g.add_node(name, kinds[number % 4])
+    g.add_edge(START, names[0]).add_edge(names[-1], END)
+    for number, name in enumerate(names[:-1]):
+        g.add_conditional_edges(name, pick, {"next": names[number + 1], "far": names[min(number + 9, size - 1)]})
+    steps = 0
+
+    def count(frame: Any, event: str, argument: Any) -> None:
+        nonlocal steps
+        steps += 1
+
+    sys.setprofile(count)
+    try:
+        g.check()
+    finally:
+        sys.setprofile(None)
+    return steps
+
+
+def test_the_page_on_checks_has_every_code_with_its_severity() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "checks.md").read_text()
+    rows = [line.split("|") for line in page.splitlines() if line.startswith("| `")]
+    listed = {code: row[2].split(",")[0].strip() for row in rows for code in re.findall(r"`(\w+)`", row[1])}
+    found = {code: next(f.severity for f in make().check() if f.code == code) for code, _, make in PROVOKED}
+    assert listed == found | {"claim_broken": "error", "claim_of_unknown_node": "error"}
+    assert {code for row in rows for code in re.findall(r"`(\w+)`", row[1]) if "waived" in row[2]} == WAIVABLE_ERRORS

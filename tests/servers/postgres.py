@@ -44,18 +44,18 @@ def folder_for_session() -> Path:
     return Path("/tmp") / f"vertebra-pg-{uuid.uuid4().hex[:12]}"
 
 
-def start(folder: Path, session_pid: int) -> str:
+def start(folder: Path, session_pid: int, **settings: str) -> str:
     """Start, or join, the server whose home is in ``folder``; returns the URL of its database ``postgres``.
 
-    The workers of a session share the folder. The server ends at ``stop``, or with the process ``session_pid``.
-    Raises what went wrong, with the server's log.
+    ``settings`` are those of its configuration. The workers of a session share the folder. The server ends at ``stop``,
+    or with the process ``session_pid``. Raises what went wrong, with the server's log.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     note = folder / "server.json"
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not note.exists():
-            note.write_text(json.dumps(_launch(folder, session_pid)))
+            note.write_text(json.dumps(_launch(folder, session_pid, _SETTINGS | settings)))
         return str(json.loads(note.read_text())["url"])
 
 
@@ -84,7 +84,7 @@ def fresh_database(server_url: str) -> Iterator[str]:
             admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
-def _launch(folder: Path, session_pid: int) -> dict[str, object]:
+def _launch(folder: Path, session_pid: int, given: dict[str, str]) -> dict[str, object]:
     home = folder / "home"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir()
@@ -111,7 +111,7 @@ def _launch(folder: Path, session_pid: int) -> dict[str, object]:
     )
     if made.returncode != 0:
         raise RuntimeError(f"initdb failed:\n{made.stdout}{made.stderr}")
-    settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
+    settings = [part for name, value in given.items() for part in ("-c", f"{name}={value}")]
     who = "-" if ids is None else f"{ids[0]}:{ids[1]}"
     command = [programs / "postgres", "-D", home / "data", "-k", home, *settings]
     log = folder / "log"

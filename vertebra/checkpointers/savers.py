@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from vertebra.databases.database import open_pool
 from vertebra.databases.url import StoreUrl
 from vertebra.errors import MissingExtra
 
@@ -35,36 +32,12 @@ def open_saver(url: StoreUrl, serde: SerializerProtocol) -> tuple[BaseCheckpoint
     try:
         import langgraph.checkpoint.postgres  # noqa: F401
 
-        from vertebra.checkpointers.fenced_postgres import FencedPostgresSaver
+        from vertebra.checkpointers.postgres import PostgresCheckpointer
     except ImportError as error:
         raise MissingExtra(
             "State in PostgreSQL needs langgraph-checkpoint-postgres.",
             remedy="pip install 'vertebra[postgres]'",
             extra="postgres",
         ) from error
-    from psycopg.rows import dict_row
-
-    pool = open_pool(url, row_factory=dict_row, prepare_threshold=0)
-    postgres = FencedPostgresSaver(pool, serde=serde)
-    try:
-        _setup_postgres(pool, postgres)
-    except BaseException:
-        pool.close()
-        raise
-    return postgres, pool.close
-
-
-def _setup_postgres(pool: Any, saver: Any) -> None:
-    """Several processes may start on an empty database: one at a time runs the saver's migrations.
-
-    Asking again and again, not waiting for the lock: they make indexes CONCURRENTLY, which waits until no
-    other session is in a statement, and a session that waits for a lock is.
-    """
-    name = "hashtextextended('vertebra saver setup', 8461)"
-    with pool.connection() as connection:
-        while not connection.execute(f"SELECT pg_try_advisory_lock({name}) AS mine").fetchone()["mine"]:
-            time.sleep(random.uniform(0.02, 0.1))
-        try:
-            saver.setup()
-        finally:
-            connection.execute(f"SELECT pg_advisory_unlock({name})")
+    postgres = PostgresCheckpointer(url, serde=serde, fenced=True)
+    return postgres, postgres.close

@@ -21,8 +21,15 @@ def add_parser(commands: Any) -> None:
 
 
 def _check(actions: Any) -> None:
-    check = command(actions, "check", "run the static checks", "vertebra graph check agents:graph")
+    check = command(
+        actions,
+        "check",
+        "run the static checks",
+        "vertebra graph check agents:graph",
+        "vertebra graph check agents:graph --strict --json | jq '.[] | select(.waived == null)'",
+    )
     add_graph(check)
+    check.add_argument("--strict", action="store_true", help="exit with 1 at a warning too, unless it is waived")
     add_json(check)
 
 

@@ -6,34 +6,48 @@ import argparse
 import json
 import math
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from vertebra.cli import printing
 from vertebra.cli.loading import load_graph
 from vertebra.cli.terminal import Terminal, clean
 from vertebra.errors import UsageError
-from vertebra.types import END, START
+from vertebra.types import END, START, Finding
 
 
 def check(options: argparse.Namespace) -> int:
-    """Print what the static checks find: 1 if any of it is an error."""
+    """Print what the static checks find: 1 if any of it that is not waived is an error, or with --strict is there."""
     graph = load_graph(options.graph)
     if not hasattr(graph, "check"):
         raise UsageError(
             f"{options.graph!r} is adopted from LangGraph, so there is nothing to check before it runs.",
             remedy="build it as a Graph to have it checked.",
         )
-    findings = graph.check()
-    terminal = Terminal.of(sys.stdout)
+    findings = graph.check(waived=True)
+    standing = [finding for finding in findings if finding.waived is None]
     if options.json:
         print(json.dumps([printing.finding_data(finding) for finding in findings]))
     else:
-        for finding in findings:
-            style = "red" if finding.severity == "error" else "yellow"
-            head, _, rest = clean(str(finding)).partition(":")
+        terminal = Terminal.of(sys.stdout)
+        for text, style in _findings(findings):
+            head, _, rest = clean(text).partition(":")
             print(f"{terminal.paint(head, style)}:{rest}")
-        print(f"graph {graph.name} {graph.version}: {printing.counted(len(findings), 'finding')}.")
-    return 1 if any(finding.severity == "error" for finding in findings) else 0
+        waived = len(findings) - len(standing)
+        more = f", {waived} waived" if waived else ""
+        print(f"graph {graph.name} {graph.version}: {printing.counted(len(standing), 'finding')}{more}.")
+    return 1 if any(finding.severity == "error" or options.strict for finding in standing) else 0
+
+
+def _findings(findings: list[Finding]) -> Iterator[tuple[str, str]]:
+    """A line for each finding; those that differ by nothing but their place share one."""
+    places: dict[Finding, list[str]] = {}
+    for finding in findings:
+        places.setdefault(replace(finding, place="", nodes=()), []).append(finding.place)
+    for finding, at in places.items():
+        style = "dim" if finding.waived is not None else "red" if finding.severity == "error" else "yellow"
+        yield str(replace(finding, place=", ".join(at))), style
 
 
 def prove(options: argparse.Namespace) -> int:

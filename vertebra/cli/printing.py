@@ -79,9 +79,9 @@ def call_data(call: CallRecord) -> dict[str, Any]:
     }
 
 
-def finding_data(finding: Finding) -> dict[str, str]:
-    """A finding, for ``--json``."""
-    return {key: getattr(finding, key) for key in ("code", "severity", "place", "message", "remedy")}
+def finding_data(finding: Finding) -> dict[str, str | None]:
+    """A finding, for ``--json``; ``waived`` is the reason, or null."""
+    return {key: getattr(finding, key) for key in ("code", "severity", "place", "message", "remedy", "waived")}
 
 
 def run_text(run: Run, resume: Sequence[str], terminal: Terminal) -> Iterator[str]:

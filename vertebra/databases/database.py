@@ -234,8 +234,11 @@ class PostgresDatabase:
         self._pool.close()
 
 
-def open_pool(url: StoreUrl, **kwargs: Any) -> Any:
-    """A psycopg pool that has proved that it can connect. Raises ``MissingExtra`` without the driver."""
+def open_pool(url: StoreUrl, *, quietly: bool = False, **kwargs: Any) -> Any:
+    """A psycopg pool that has proved that it can connect. Raises ``MissingExtra`` without the driver.
+
+    ``quietly``: whether a connection still lives is asked of its socket, not of the server, before each use.
+    """
     require_postgres()
     import psycopg
     from psycopg.conninfo import conninfo_to_dict
@@ -265,7 +268,7 @@ def open_pool(url: StoreUrl, **kwargs: Any) -> Any:
             max_size=POOL_SIZE,
             kwargs=kwargs,
             configure=configure,
-            check=Pool.check_connection,
+            check=Pool.check_quietly if quietly else Pool.check_connection,
             timeout=CONNECT_TIMEOUT_S,
             open=False,
         )

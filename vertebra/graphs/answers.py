@@ -20,6 +20,9 @@ def answers_several(router: Any) -> bool:
 
 
 def _returned_type(router: Any) -> Any:
+    hint = getattr(router, "__annotations__", {}).get("return")
+    if not isinstance(hint, str):
+        return hint  # as nearly always; a name inside of it makes no difference to its form
     try:
         return typing.get_type_hints(router).get("return")
     except (NameError, TypeError):

@@ -1,11 +1,11 @@
-"""Static checks of data flow: which fields are spread, written, answered, passed to subgraphs."""
+"""Static checks of data flow: which fields are spread, written, answered."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any, get_args, get_origin
 
-from vertebra.graphs import topology
+from vertebra.graphs import places, topology
 from vertebra.graphs.answers import answers_several
 from vertebra.graphs.definition import Definition
 from vertebra.graphs.flow_checks import error, warning
@@ -15,7 +15,7 @@ from vertebra.types import START, Finding
 
 def fan_out_fields(definition: Definition) -> Iterator[Finding]:
     for fan in definition.fan_outs:
-        place = f"fan_out({fan.source} => {fan.worker})"
+        place = places.fan_out(fan.source, fan.worker)
         field = definition.schema.fields.get(fan.over)
         if field is None:
             yield error("unknown_field", place, f"the state has no field {fan.over!r}.", "name a field of the state.")
@@ -44,11 +44,11 @@ def parallel_writes(definition: Definition) -> Iterator[Finding]:
     plain = {name for name, field in definition.schema.fields.items() if field.reducer is None}
     for fan in definition.fan_outs:
         for field in sorted(writes.get(fan.worker, set()) & plain):
-            yield _parallel(field, f"{fan.worker} (each item of {fan.over})")
+            yield _parallel(field, f"{fan.worker} (each item of {fan.over})", [fan.worker])
     for pair in sorted(sorted(pair) for pair in pairs):
         one, two = pair
         for field in sorted(writes.get(one, set()) & writes.get(two, set()) & plain):
-            yield _parallel(field, f"{one} and {two}")
+            yield _parallel(field, f"{one} and {two}", pair)
     for target in sorted(explored.starved):
         yield warning(
             "join_may_starve",
@@ -72,8 +72,11 @@ def _explore(definition: Definition) -> topology.Explored[str]:
         always.setdefault(source, []).append(target)
     for fan in definition.fan_outs:
         choices.setdefault(fan.source, []).append((fan.worker, *definition.static_targets(fan.worker)))
+    several: dict[int, bool] = {}
     for choice in definition.choices:
-        if answers_several(choice.router):
+        if id(choice.router) not in several:
+            several[id(choice.router)] = answers_several(choice.router)
+        if several[id(choice.router)]:
             always.setdefault(choice.source, []).extend(choice.targets)
         else:
             choices.setdefault(choice.source, []).append(choice.targets)
@@ -81,12 +84,13 @@ def _explore(definition: Definition) -> topology.Explored[str]:
     return topology.frontiers(always, choices, joins, START)
 
 
-def _parallel(field: str, place: str) -> Finding:
+def _parallel(field: str, place: str, nodes: list[str]) -> Finding:
     return error(
         "parallel_writers",
         place,
         f"field {field!r} can be written twice in one superstep and has no reducer.",
         f"declare {field!r} as Append[T] or Annotated[T, reducer], or let one node write it.",
+        nodes,
     )
 
 
@@ -110,18 +114,4 @@ def questions(definition: Definition) -> Iterator[Finding]:
                 spec.name,
                 f"{count or 'no'} field{'s' if count != 1 else ''} of the state can hold its answer.",
                 "say which: @human(answer=..., into='field').",
-            )
-
-
-def subgraphs(definition: Definition) -> Iterator[Finding]:
-    workers = {fan.worker for fan in definition.fan_outs}
-    for name, graph in definition.subgraphs.items():
-        for finding in graph.check():
-            yield Finding(finding.code, finding.severity, f"{name}/{finding.place}", finding.message, finding.remedy)
-        if name not in workers and not set(graph.definition.schema.fields) & set(definition.schema.fields):
-            yield error(
-                "subgraph_shares_nothing",
-                name,
-                "the subgraph's state has no field in common with this one: nothing goes in or out.",
-                "give the fields that pass the same name in both states.",
             )

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vertebra.errors import GraphInvalid, UsageError
+from vertebra.graphs import places
 from vertebra.graphs.claims import Claim, read_claim
 from vertebra.graphs.state import StateSchema
 from vertebra.nodes.kinds import Node, NodeSpec, node_name, spec_of
 from vertebra.nodes.retry import Retry
 from vertebra.nodes.signature import require_node
+from vertebra.nodes.waivers import read_waivers
 from vertebra.types import END, START, Finding, Run, Standing
 
 if TYPE_CHECKING:
@@ -72,6 +74,8 @@ class Definition:
     claims: list[Claim] = field(default_factory=list)
     migrations: dict[str, Migration] = field(default_factory=dict)
     """From which version each leads on, in the order in which they are applied."""
+    waivers: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By place, as findings call it, the codes that are waived there; those of the whole graph under ``""``."""
 
     def static_targets(self, node: str) -> list[str]:
         return [target for source, target in self.edges if source == node]
@@ -108,8 +112,11 @@ class Graph:
         app = g.compile(checkpointer="sqlite:///visits.db", default_model="gpt-5-mini")
     """
 
-    def __init__(self, state: type[Any], *, name: str, version: str = "1") -> None:
+    def __init__(
+        self, state: type[Any], *, name: str, version: str = "1", waive: Mapping[str, str] | None = None
+    ) -> None:
         self.definition = Definition(name, str(version), StateSchema(state))
+        self._waive("", waive)
 
     @property
     def name(self) -> str:
@@ -128,11 +135,13 @@ class Graph:
         timeout_s: float | None = None,
         fallback: NodeLike | None = None,
         metadata: Mapping[str, Any] | None = None,
+        waive: Mapping[str, str] | None = None,
     ) -> Graph:
         """Add a node: a decorated one, a function, or a ``Graph``, under its own name or a given one.
 
         LangGraph's two forms hold: ``add_node(node)`` and ``add_node("name", node)``. ``retry``,
-        ``timeout_s`` and ``fallback`` stand over what the node's decorator says.
+        ``timeout_s`` and ``fallback`` stand over what the node's decorator says. ``waive``, here and wherever a part
+        of a graph is declared: findings of ``check`` that are accepted at this place, as ``{"code": "reason"}``.
         """
         name, action = (node, action) if action is not None else (None, node)
         if isinstance(action, str):
@@ -150,6 +159,7 @@ class Graph:
             timeout_s=spec.timeout_s if timeout_s is None else timeout_s,
             fallback=spec.fallback if fallback is None else self._resolve(fallback),
             metadata=metadata or {},
+            waivers={**spec.waivers, **read_waivers(waive, f"node {spec.name!r}")},
         )
         known = self.definition.nodes.get(spec.name)
         # Not `is`: a bound method is another object each time it is looked up.
@@ -164,17 +174,26 @@ class Graph:
         """This graph and all that are nodes of it, however deep."""
         return [self, *(g for inner in self.definition.subgraphs.values() for g in inner._with_inner())]
 
-    def add_edge(self, source: NodeLike | Sequence[NodeLike], target: NodeLike) -> Graph:
+    def add_edge(
+        self,
+        source: NodeLike | Sequence[NodeLike],
+        target: NodeLike,
+        *,
+        waive: Mapping[str, str] | None = None,
+    ) -> Graph:
         """After ``source`` comes ``target``; with a list of sources, after all of them."""
         end = self._resolve(target)
         if isinstance(source, list | tuple):
             if not source:
                 raise UsageError(f"add_edge([], {end!r}) comes after nothing.", remedy="name the nodes to wait for.")
-            self.definition.joins.append((tuple(self._resolve(s) for s in source), end))
+            sources = tuple(self._resolve(s) for s in source)
+            self.definition.joins.append((sources, end))
+            self._waive(places.join(sources, end), waive)
         else:
             edge = (self._resolve(source), end)
             if edge not in self.definition.edges:
                 self.definition.edges.append(edge)
+            self._waive(places.edge(*edge), waive)
         return self
 
     def add_conditional_edges(
@@ -185,6 +204,7 @@ class Graph:
         *,
         max_visits: int | None = None,
         on_exhausted: NodeLike | None = None,
+        waive: Mapping[str, str] | None = None,
     ) -> Graph:
         """After ``source``, ask ``router(state)`` and go to the node that ``mapping`` has for its answer.
 
@@ -202,16 +222,20 @@ class Graph:
             raise UsageError(f"max_visits is {max_visits}; at least 1.", remedy="leave the edge out instead.")
         resolved = {key: self._resolve(target) for key, target in mapping.items()}
         exhausted = None if on_exhausted is None else self._resolve(on_exhausted)
-        self.definition.choices.append(Choice(self._resolve(source), router, resolved, max_visits, exhausted))
+        choice = Choice(self._resolve(source), router, resolved, max_visits, exhausted)
+        self.definition.choices.append(choice)
+        self._waive(places.choice(choice.source), waive)
         return self
 
-    def fan_out(self, source: NodeLike, node: NodeLike, *, over: str) -> Graph:
+    def fan_out(self, source: NodeLike, node: NodeLike, *, over: str, waive: Mapping[str, str] | None = None) -> Graph:
         """After ``source``, run ``node`` once for each item of the field ``over``, in parallel.
 
         The node receives the item, not the state. Its outgoing edge is the join: it is taken once,
         after all of them; an empty field takes it at once.
         """
-        self.definition.fan_outs.append(FanOut(self._resolve(source), self._resolve(node), over))
+        fan = FanOut(self._resolve(source), self._resolve(node), over)
+        self.definition.fan_outs.append(fan)
+        self._waive(places.fan_out(fan.source, fan.worker), waive)
         return self
 
     def migration(self, *, from_version: str) -> Callable[[M], M]:
@@ -242,6 +266,10 @@ class Graph:
 
         return declare
 
+    def _waive(self, place: str, waive: Mapping[str, str] | None) -> None:
+        if waive is not None:
+            self.definition.waivers.setdefault(place, {}).update(read_waivers(waive, place or f"graph {self.name!r}"))
+
     def _resolve(self, node: NodeLike) -> str:
         if isinstance(node, str):
             return node
@@ -252,11 +280,15 @@ class Graph:
             self.add_node(node)
         return name
 
-    def check(self) -> list[Finding]:
-        """All findings of the static checks, errors first. Empty for a graph that is well."""
+    def check(self, *, waived: bool = False) -> list[Finding]:
+        """All findings of the static checks, errors first. Empty for a graph that is well.
+
+        ``waived``: also list those that are waived, each with its reason, after the others.
+        """
         from vertebra.graphs.checks import check
 
-        return check(self.definition)
+        findings = check(self.definition)
+        return findings if waived else [finding for finding in findings if finding.waived is None]
 
     def prove(self, node: NodeLike | None = None, **claim: Any) -> Proof:
         """Whether a claim holds for every path: ``Proof`` is true, or has the shortest path that breaks it.

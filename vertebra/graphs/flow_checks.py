@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-from vertebra.graphs import topology
+from vertebra.graphs import places, topology
 from vertebra.graphs.answers import declared_answers
 from vertebra.graphs.definition import Definition
 from vertebra.types import END, START, Finding
@@ -14,8 +15,8 @@ RESERVED = ("vertebra.", "__")
 """What names of ours and of LangGraph begin with."""
 
 
-def error(code: str, place: str, message: str, remedy: str) -> Finding:
-    return Finding(code, "error", place, message, remedy)
+def error(code: str, place: str, message: str, remedy: str, nodes: Iterable[str] = ()) -> Finding:
+    return Finding(code, "error", place, message, remedy, nodes=tuple(nodes))
 
 
 def warning(code: str, place: str, message: str, remedy: str) -> Finding:
@@ -40,13 +41,13 @@ def names(definition: Definition) -> Iterator[Finding]:
 def _links(definition: Definition) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], str]]:
     """Sources, targets and place of every edge, conditional edge set and fan-out."""
     for source, target in definition.edges:
-        yield (source,), (target,), f"edge {source} -> {target}"
+        yield (source,), (target,), places.edge(source, target)
     for sources, target in definition.joins:
-        yield sources, (target,), f"edge {list(sources)} -> {target}"
+        yield sources, (target,), places.join(sources, target)
     for choice in definition.choices:
-        yield (choice.source,), choice.targets, f"conditional edges of {choice.source}"
+        yield (choice.source,), choice.targets, places.choice(choice.source)
     for fan in definition.fan_outs:
-        yield (fan.source,), (fan.worker,), f"fan_out({fan.source} => {fan.worker})"
+        yield (fan.source,), (fan.worker,), places.fan_out(fan.source, fan.worker)
 
 
 def unknown_nodes(definition: Definition) -> Iterator[Finding]:
@@ -60,7 +61,7 @@ def unknown_nodes(definition: Definition) -> Iterator[Finding]:
             yield error(
                 "unknown_node", place, f"there is no node {name!r}.", f"{hint} it with add_node({name!r}, ...)."
             )
-    workers = [(fan.worker, f"fan_out({fan.source} => {fan.worker})") for fan in definition.fan_outs]
+    workers = [(fan.worker, places.fan_out(fan.source, fan.worker)) for fan in definition.fan_outs]
     for name, place in [*workers, *fallbacks]:
         if name in (START, END):
             yield error("not_a_node", place, f"{name} cannot be executed.", "name a node.")
@@ -78,7 +79,7 @@ def ends(definition: Definition) -> Iterator[Finding]:
     for sources, target in definition.joins:
         if START in sources:
             yield error(
-                "join_on_start", f"edge {list(sources)} -> {target}", "START cannot be waited for.", "leave START out."
+                "join_on_start", places.join(sources, target), "START cannot be waited for.", "leave START out."
             )
     successors = definition.successors()
     if not successors[START]:
@@ -110,7 +111,7 @@ def cycles(definition: Definition) -> Iterator[Finding]:
         if not bounded:
             yield warning(
                 "bound_without_cycle",
-                f"conditional edges of {choice.source}",
+                places.choice(choice.source),
                 "max_visits is declared, but no target leads back.",
                 "remove max_visits.",
             )
@@ -120,9 +121,10 @@ def cycles(definition: Definition) -> Iterator[Finding]:
             " -> ".join([*cycle, cycle[0]]),
             "nothing bounds this cycle.",
             "leave it by add_conditional_edges(..., max_visits=n) at one of its nodes.",
+            nodes=cycle,
         )
     for choice in definition.choices:
-        place = f"conditional edges of {choice.source}"
+        place = places.choice(choice.source)
         if choice.on_exhausted is not None and part.get(choice.on_exhausted) == part.get(choice.source):
             yield error(
                 "exhausted_within_cycle",
@@ -137,11 +139,14 @@ def cycles(definition: Definition) -> Iterator[Finding]:
 
 
 def routers(definition: Definition) -> Iterator[Finding]:
+    declared: dict[int, tuple[Any, ...]] = {}
     for choice in definition.choices:
-        place = f"conditional edges of {choice.source}"
+        place = places.choice(choice.source)
         if not choice.mapping:
             yield error("empty_mapping", place, "there is no target to choose.", "map the router's answers to nodes.")
-        for answer in declared_answers(choice.router):
+        if id(choice.router) not in declared:
+            declared[id(choice.router)] = declared_answers(choice.router)
+        for answer in declared[id(choice.router)]:
             if answer not in choice.mapping:
                 yield error(
                     "router_target_not_declared",
@@ -158,7 +163,7 @@ def fan_outs(definition: Definition) -> Iterator[Finding]:
         if fan.source in workers:
             yield error(
                 "nested_fan_out",
-                f"fan_out({fan.source} => {fan.worker})",
+                places.fan_out(fan.source, fan.worker),
                 f"{fan.source!r} is itself a fan_out worker.",
                 "join first, or use a subgraph.",
             )
@@ -181,7 +186,7 @@ def fan_outs(definition: Definition) -> Iterator[Finding]:
         if choice.source in workers:
             yield error(
                 "choice_in_fan_out",
-                f"conditional edges of {choice.source}",
+                places.choice(choice.source),
                 "a fan_out worker's outgoing edge is the join; it cannot be conditional.",
                 "add a node after the join, or make the worker a subgraph.",
             )
@@ -190,7 +195,7 @@ def fan_outs(definition: Definition) -> Iterator[Finding]:
             if name in workers:
                 yield error(
                     "worker_in_join",
-                    f"edge {list(sources)} -> {target}",
+                    places.join(sources, target),
                     f"{name!r} is a fan_out worker: with an empty field it never runs, and {target!r} would wait on.",
                     "add a node after the worker, and join on that.",
                 )

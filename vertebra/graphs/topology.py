@@ -45,9 +45,8 @@ def cycles(graph: Successors[N]) -> list[list[N]]:
     digraph.add_edges_from((a, b) for a, successors in graph.items() for b in successors)
     found = []
     for component in nx.strongly_connected_components(digraph):
-        part = digraph.subgraph(component)
-        if part.number_of_edges():
-            found.append([edge[0] for edge in nx.find_cycle(part)])
+        if len(component) > 1 or any(digraph.has_edge(node, node) for node in component):
+            found.append([edge[0] for edge in nx.find_cycle(digraph.subgraph(component))])
     return found
 
 

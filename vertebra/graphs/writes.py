@@ -38,10 +38,11 @@ def _of_spec(definition: Definition, spec: NodeSpec) -> set[str]:
         return {spec.into} if spec.into else set(fields_of_type(definition, spec)[:1])
     if spec.writes is not None:
         return set(spec.writes)
-    return _annotated(spec.fn) or _returned(spec.fn)
+    return annotated(spec.fn) or _returned(spec.fn)
 
 
-def _annotated(fn: Any) -> set[str]:
+def annotated(fn: Any) -> set[str]:
+    """The fields of the TypedDict that a function says it returns; nothing for any other annotation."""
     try:
         hint = typing.get_type_hints(fn).get("return")
     except (NameError, TypeError):

@@ -11,6 +11,7 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
 from vertebra.errors import UsageError
 from vertebra.nodes.retry import ONCE, Retry
 from vertebra.nodes.signature import parameters_of
+from vertebra.nodes.waivers import read_waivers
 
 NodeKind = Literal["transition", "llm", "effect", "human", "subgraph", "plain"]
 P = ParamSpec("P")
@@ -31,9 +32,11 @@ class NodeSpec:
     answer: Any = None
     into: str | None = None
     writes: tuple[str, ...] | None = None
+    reads: tuple[str, ...] | None = None
     check: Callable[..., Any] | None = None
     parameters: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    waivers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_async(self) -> bool:
@@ -82,13 +85,16 @@ def spec_of(fn: Callable[..., Any], kind: NodeKind, **declared: Any) -> NodeSpec
     timeout_s = declared.get("timeout_s")
     if timeout_s is not None and timeout_s <= 0:
         raise UsageError(f"timeout_s of {name!r} is {timeout_s}; it must be seconds above 0.", remedy="mend it.")
-    writes = declared.pop("writes", None)
+    writes, reads = declared.pop("writes", None), declared.pop("reads", None)
+    waivers = read_waivers(declared.pop("waive", None), f"node {name!r}")
     fallback = declared.pop("fallback", None)
     spec = NodeSpec(
         name=name,
         kind=kind,
         fn=fn,
-        writes=None if writes is None else (writes,) if isinstance(writes, str) else tuple(writes),
+        writes=_names(writes),
+        reads=_names(reads),
+        waivers=waivers,
         fallback=node_name(fallback) if fallback is not None else None,
         parameters=parameters_of(fn),
         **{key: value for key, value in declared.items() if value is not None},
@@ -99,6 +105,10 @@ def spec_of(fn: Callable[..., Any], kind: NodeKind, **declared: Any) -> NodeSpec
             remedy="write it as `def`, or make it an @llm or @effect node.",
         )
     return spec
+
+
+def _names(given: Any) -> tuple[str, ...] | None:
+    return None if given is None else (given,) if isinstance(given, str) else tuple(given)
 
 
 def node_name(node: str | Node[..., Any] | Callable[..., Any]) -> str:
@@ -122,6 +132,8 @@ def transition(
     timeout_s: float | None = None,
     fallback: Any = None,
     writes: tuple[str, ...] | None = None,
+    reads: tuple[str, ...] | None = None,
+    waive: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[P, R]], Node[P, R]]: ...
 def transition(
     fn: Any = None,
@@ -131,12 +143,15 @@ def transition(
     timeout_s: float | None = None,
     fallback: Any = None,
     writes: Any = None,
+    reads: Any = None,
+    waive: Any = None,
 ) -> Any:
     """A deterministic step: the same state gives the same update, which replay verifies.
 
     It has no model client; time and chance come from ``ctx.now()``, ``ctx.random`` and ``ctx.uuid()``.
     """
-    return _decorate(fn, "transition", retry=retry, timeout_s=timeout_s, fallback=fallback, writes=writes)
+    common = {"retry": retry, "timeout_s": timeout_s, "fallback": fallback}
+    return _decorate(fn, "transition", **common, writes=writes, reads=reads, waive=waive)
 
 
 @overload
@@ -149,6 +164,8 @@ def llm(
     timeout_s: float | None = None,
     fallback: Any = None,
     writes: tuple[str, ...] | None = None,
+    reads: tuple[str, ...] | None = None,
+    waive: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[P, R]], Node[P, R]]: ...
 def llm(
     fn: Any = None,
@@ -159,15 +176,16 @@ def llm(
     timeout_s: float | None = None,
     fallback: Any = None,
     writes: Any = None,
+    reads: Any = None,
+    waive: Any = None,
 ) -> Any:
     """A node that asks models through ``ctx.client``; its calls are journaled and never paid twice.
 
     ``task`` becomes ``ctx.model`` by the policy (default: the function's name). ``fallback`` names a
     node that stands in, with the same input, when the retries are used up.
     """
-    return _decorate(
-        fn, "llm", task=task, retry=retry or Retry(), timeout_s=timeout_s, fallback=fallback, writes=writes
-    )
+    common = {"retry": retry or Retry(), "timeout_s": timeout_s, "fallback": fallback}
+    return _decorate(fn, "llm", task=task, **common, writes=writes, reads=reads, waive=waive)
 
 
 @overload
@@ -180,6 +198,8 @@ def effect(
     timeout_s: float | None = None,
     fallback: Any = None,
     writes: tuple[str, ...] | None = None,
+    reads: tuple[str, ...] | None = None,
+    waive: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[P, R]], Node[P, R]]: ...
 def effect(
     fn: Any = None,
@@ -190,6 +210,8 @@ def effect(
     timeout_s: float | None = None,
     fallback: Any = None,
     writes: Any = None,
+    reads: Any = None,
+    waive: Any = None,
 ) -> Any:
     """A write to another system, or a tool: its result is journaled under its arguments.
 
@@ -197,7 +219,8 @@ def effect(
     ``check(same arguments)`` is asked, after a crash between doing and recording, what became of it:
     it returns the result if it was done, None if it was not. The result must be JSON.
     """
-    return _decorate(fn, "effect", check=check, retry=retry, timeout_s=timeout_s, fallback=fallback, writes=writes)
+    common = {"retry": retry, "timeout_s": timeout_s, "fallback": fallback}
+    return _decorate(fn, "effect", check=check, **common, writes=writes, reads=reads, waive=waive)
 
 
 @overload
@@ -210,6 +233,8 @@ def human(
     retry: Retry | None = None,
     timeout_s: float | None = None,
     fallback: Any = None,
+    reads: tuple[str, ...] | None = None,
+    waive: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[P, R]], Node[P, R]]: ...
 def human(
     fn: Any = None,
@@ -220,6 +245,8 @@ def human(
     retry: Retry | None = None,
     timeout_s: float | None = None,
     fallback: Any = None,
+    reads: Any = None,
+    waive: Any = None,
 ) -> Any:
     """A question to a person: the function returns a ``Question`` (or a text).
 
@@ -227,7 +254,8 @@ def human(
     any type; by default a text) and put into the state's field ``into`` (default: the only field of
     that type). ``timeout_s`` limits the function, not the person: see ``Question.deadline_s``.
     """
-    return _decorate(fn, "human", answer=answer, into=into, retry=retry, timeout_s=timeout_s, fallback=fallback)
+    common = {"retry": retry, "timeout_s": timeout_s, "fallback": fallback}
+    return _decorate(fn, "human", answer=answer, into=into, **common, reads=reads, waive=waive)
 
 
 def _decorate(fn: Any, kind: NodeKind, **declared: Any) -> Any:

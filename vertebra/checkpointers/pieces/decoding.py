@@ -29,7 +29,14 @@ class Decoder:
 
     def values(self, refs: Mapping[str, Any]) -> dict[str, Any]:
         """The values of channels."""
+        self.warm(refs.values())
         return {name: self.value(ref) for name, ref in refs.items()}
+
+    def warm(self, refs: Iterable[Any]) -> None:
+        """Fetch at once, for the cache, whatever the references name themselves."""
+        if self._cache is not None:
+            digits = [digit for ref in refs for digit in (ref[1] if isinstance(ref, list) else [[ref]])]
+            self.plain(entry for digit in digits for entry in digit if isinstance(entry, int))
 
     def value(self, ref: Any) -> Any:
         """One value, made anew."""
@@ -50,7 +57,7 @@ class Decoder:
         return [entries, *above], [None if digest == NO_DIGEST else digest for digest in digests + tail]
 
     def _leaves(self, digits: Sequence[Level]) -> tuple[list[Level], list[Any]]:
-        """The levels of chunks, and the chunks of items: entries, digests, and the piece that has all their values."""
+        """The levels of chunks, and the chunks of items: entries, digests, and all their values if these are joined."""
         above = spread(digits[1:], self._chunks)
         numbers = above[0] if above else []
         records = self._chunks(numbers) if numbers else {}
@@ -58,16 +65,13 @@ class Decoder:
 
     def _items(self, digits: Sequence[Level]) -> list[Any]:
         _, chunks = self._leaves(digits)
-        wanted: list[Entry] = []
-        for entries, _, joined in chunks:
-            wanted += entries if joined is None else [joined]
-        plain = self.plain([*wanted, *digits[0]])
+        plain = self.plain([*(entry for chunk in chunks if chunk[2] is None for entry in chunk[0]), *digits[0]])
         items: list[Any] = []
         for entries, _, joined in chunks:
             if joined is None:
                 items += self._codec.load_all([plain[entry] for entry in entries])
             else:
-                items += self._codec.load(plain[joined])
+                items += self._codec.load(joined)
         return items + self._codec.load_all([plain[entry] for entry in digits[0]])
 
     def plain(self, entries: Iterable[Entry]) -> dict[Entry, bytes]:
@@ -99,7 +103,6 @@ class Decoder:
                 above, chunks = self._leaves(ref[1])
                 for level in (*above, *ref[1], *(chunk[0] for chunk in chunks)):
                     yield from (entry for entry in level if isinstance(entry, int))
-                yield from (joined for _, _, joined in chunks if joined is not None)
 
     def _chunks(self, numbers: Sequence[Entry]) -> dict[Entry, Any]:
         return {number: self._codec.load(plain) for number, plain in self.plain(numbers).items()}

@@ -134,8 +134,8 @@ class Encoder:
         return (self._memo.recent.get(digest) if again else None) or self._piece(plain, digest)
 
     def _store(self, items: list[Any], digests: list[bytes | None], *, joined: bool) -> Store:
-        """Writes chunks: of items with their digests and, for lists that only grow, their values once more, in one
-        piece that is read at once; of chunks, with their numbers alone.
+        """Writes chunks: of items with their digests and, for lists that only grow, their values once more, which are
+        read at once; of chunks, with their numbers alone.
         """
 
         def store(level: int, at: int, entries: Level) -> int:
@@ -143,9 +143,8 @@ class Encoder:
                 return self._piece(self._codec.dump(entries))
             span = slice(at, at + len(entries))
             content = self._codec.join(items[span], JOINED_BYTES) if joined else None
-            number = None if content is None else self._piece(content)
             known = b"".join(digest or NO_DIGEST for digest in digests[span])
-            return self._piece(self._codec.dump([entries, known, number]))
+            return self._piece(self._codec.dump([entries, known, content]))
 
         return store
 
@@ -157,13 +156,16 @@ class Encoder:
         return number
 
 
+def in_pieces(value: Any) -> bool:
+    """Whether a channel's value is a list or dict whose items are stored one by one."""
+    return type(value) is list or (type(value) is dict and all(type(key) is str for key in value))
+
+
 def _items(value: Any) -> list[Any] | None:
     """The items of a list or dict, in a list that nobody else changes."""
-    if type(value) is list:
-        return value.copy()
-    if type(value) is dict and all(type(key) is str for key in value):
-        return list(chain.from_iterable(value.items()))
-    return None
+    if not in_pieces(value):
+        return None
+    return list(value if type(value) is list else chain.from_iterable(value.items()))
 
 
 def digest_of(plain: bytes) -> bytes:

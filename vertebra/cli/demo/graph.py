@@ -31,7 +31,7 @@ def cut(visit: Consultation) -> dict[str, Any]:
     return {"slices": cut_recording(visit.audio, Path(visit.folder) / "slices")}
 
 
-@llm(task="transcribe", retry=Retry(attempts=4))
+@llm(task="transcribe", retry=Retry(attempts=4), timeout_s=1800)
 async def transcribe(piece: Slice, ctx: Context) -> dict[str, Any]:
     """What is said in one slice."""
     path = Path(piece.path)
@@ -56,7 +56,7 @@ def collate(visit: Consultation) -> dict[str, Any]:
     return {"transcript": transcript}
 
 
-@llm(task="summarise", retry=Retry(attempts=4))
+@llm(task="summarise", retry=Retry(attempts=4), timeout_s=1800)
 async def summarise(passage: Passage, ctx: Context) -> dict[str, Any]:
     """The lines of a passage that matter: at most three, chosen among what was said."""
     async with _gate(asyncio.get_running_loop()):
@@ -69,7 +69,7 @@ async def summarise(passage: Passage, ctx: Context) -> dict[str, Any]:
     return {"notes": [Note(index=passage.index, lines=lines)]}
 
 
-@llm(task="draft", retry=Retry(attempts=4))
+@llm(task="draft", retry=Retry(attempts=4), timeout_s=1800)
 async def draft(visit: Consultation, ctx: Context) -> dict[str, Any]:
     """The report: first why the patient came, then, streamed, all of it."""
     lines = visit.lines()

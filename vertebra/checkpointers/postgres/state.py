@@ -1,0 +1,354 @@
+"""The threads in one Postgres database, spoken to synchronously: all that a checkpointer does, but LangGraph's faces.
+
+LangGraph's saver reads and writes its tables; what it is given in place of a list or dict is a mark, and the pieces
+are kept beside. A thread is written by one caller of this process at a time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import groupby
+from typing import Any, TypeVar
+
+from langgraph.checkpoint.base import CheckpointTuple
+from langgraph.checkpoint.postgres import PostgresSaver
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from psycopg import DataError, OperationalError
+from psycopg.rows import tuple_row
+
+from vertebra.checkpointers.fencing import current_lease
+from vertebra.checkpointers.lease import Lease
+from vertebra.checkpointers.pieces.decoding import Decoder
+from vertebra.checkpointers.pieces.encoding import Encoder, in_pieces
+from vertebra.checkpointers.pieces.memo import Latest
+from vertebra.checkpointers.postgres import retention, tables
+from vertebra.checkpointers.postgres.held import HeldWrites, Writes
+from vertebra.checkpointers.postgres.marking import MarkingSerializer, Stored
+from vertebra.checkpointers.postgres.memos import Memos
+from vertebra.checkpointers.postgres.writing import Stale, changing, look, written
+from vertebra.checkpointers.together import Together
+from vertebra.databases.database import PostgresTx
+from vertebra.databases.failures import closed, driver_errors
+from vertebra.databases.url import StoreUrl
+from vertebra.errors import StoreCorrupt, StoreUnavailable
+
+T = TypeVar("T")
+Fence = Callable[[str], None]
+"""Raises when this process may no longer write to a thread."""
+
+ATTEMPTS = 5
+LOCKS = 256
+PAGE = 64  # states of which the pieces are fetched together
+
+
+class PostgresState:
+    """Over a pool of connections with rows as dicts. Safe in any thread.
+
+    ``fenced``: the run records are in the same database, and nothing is written under a lease that is lost.
+    """
+
+    def __init__(
+        self, url: StoreUrl, pool: Any, serde: SerializerProtocol, *, trust_identity: bool, fenced: bool
+    ) -> None:
+        self.url = url
+        self.fence: Fence | None = None
+        self._pool = pool
+        self._trust = trust_identity
+        self._fenced = fenced
+        self._closed = False
+        self._locks = [threading.RLock() for _ in range(LOCKS)]
+        self._memos = Memos(pool)
+        self.held = HeldWrites(self._flush_held)
+        self.use(serde)
+
+    def use(self, serde: SerializerProtocol) -> None:
+        """Dump and load with this serializer from now on."""
+        self.serde = MarkingSerializer(serde)
+
+    def close(self) -> None:
+        """Make durable what is held, as far as that is possible, and close."""
+        if not self._closed:
+            self.held.close()
+            self.flush()
+            self._closed = True
+            self._pool.close()
+
+    # Writing.
+
+    def put(self, config: Any, checkpoint: Any, metadata: Any, versions: Mapping[str, Any]) -> Any:
+        thread, lease = str(config["configurable"]["thread_id"]), self._lease()
+        with self._writing(thread):
+            held = self._mine(thread, lease)
+            for _ in range(ATTEMPTS):
+                try:
+                    return self._put(thread, lease, held, config, checkpoint, metadata, versions)
+                except Stale:
+                    self._memos.forget(thread)
+                except BaseException as error:
+                    self._memos.forget(thread)  # it may remember pieces that were not stored
+                    if isinstance(error, OperationalError):
+                        self.held.give_back(held)
+                    raise
+        raise StoreUnavailable(
+            f"Thread {thread!r} is pruned or deleted again and again while it is written.", thread=thread
+        )
+
+    def _put(
+        self,
+        thread: str,
+        lease: Lease | None,
+        held: Sequence[Writes],
+        config: Any,
+        checkpoint: Any,
+        metadata: Any,
+        versions: Mapping[str, Any],
+    ) -> Any:
+        namespace = str(config["configurable"].get("checkpoint_ns", ""))
+        memo = self._memos.of(thread, self.serde)
+        pieces: Sequence[tuple[int, bytes]] = ()
+        values = checkpoint["channel_values"]
+        if memo is not None and any(in_pieces(value) for name, value in values.items() if name in versions):
+            self._memos.learn(memo, namespace, config["configurable"].get("checkpoint_id"), self.serde)
+            encoder = Encoder(self.serde.codec, memo, trust_identity=self._trust)
+            values = {
+                name: _stored(encoder, namespace, name, value) if name in versions else value
+                for name, value in values.items()
+            }
+            pieces = encoder.pieces
+            memo.has_put(namespace, Latest(checkpoint["id"], {}, {}))
+        place: Any = {**config, "configurable": {"checkpoint_ns": "", **config["configurable"]}}
+        marked: Any = {**checkpoint, "channel_values": values}
+        with (
+            self._pool.connection() as connection,
+            written(connection, self.serde, lease, memo if pieces else None, pieces) as saver,
+        ):
+            for one in held:
+                saver.put_writes(one.config, one.writes, one.task, one.path)
+            return saver.put(place, marked, metadata, dict(versions))
+
+    def prepare_writes(self, config: Any, writes: Sequence[tuple[str, Any]], task: str, path: str) -> Writes:
+        """The writes as they are now. What no database takes is refused: a flush has nobody to tell."""
+        with driver_errors(self.url):
+            for text in (task, path, *(channel for channel, _ in writes)):
+                if b"\0" in text.encode():
+                    raise DataError("a text with a NUL character (0x00)")
+        dumped = [(channel, self.serde.dump_now(value)) for channel, value in writes]
+        place = {**config, "configurable": {"checkpoint_ns": "", **config["configurable"]}}
+        return Writes(place, dumped, task, path, self._lease())
+
+    def hold(self, writes: Writes) -> None:
+        """Until the next checkpoint of the thread is put, or some milliseconds have passed."""
+        if self._closed:
+            raise closed(f"store {self.url}")
+        self.held.add(writes)
+
+    def put_now(self, writes: Writes) -> None:
+        """These, and before them what is held for the thread."""
+        with self._writing(writes.thread):
+            held = self._mine(writes.thread, writes.lease)
+            try:
+                self._write([*held, writes], writes.lease)
+            except OperationalError:
+                self.held.give_back(held)
+                raise
+
+    def look(self, lease: Lease) -> None:
+        """Raise ``LeaseLost`` if it is lost by now, for what is held: its flush has nobody to tell."""
+        with self._reading() as connection:
+            look(connection, lease)
+
+    def flush(self) -> None:
+        """Make durable whatever is held. What the server does not take now waits."""
+        for thread in self.held.threads():
+            self._flush_held(thread)
+
+    def _flush_held(self, thread: str) -> None:
+        with self._lock_of(thread):
+            self._flush(self.held.take(thread))
+
+    def _flush(self, waiting: Sequence[Writes]) -> None:
+        for lease, group in groupby(waiting, key=lambda writes: writes.lease):
+            batch = list(group)
+            try:
+                self._ask(batch[0].thread)
+                self._write(batch, lease)
+            except OperationalError:
+                self.held.give_back(batch)
+            except Exception:
+                continue  # refused for good: the lease is lost, or the database does not take it
+
+    def _mine(self, thread: str, lease: Lease | None) -> list[Writes]:
+        """What is held for the thread under this lease; another's is written first, if it may be."""
+        waiting = self.held.take(thread)
+        if all(one.lease == lease for one in waiting):
+            return waiting
+        self._flush(waiting)
+        return []
+
+    def _write(self, batch: Sequence[Writes], lease: Lease | None) -> None:
+        with self._pool.connection() as connection, written(connection, self.serde, lease) as saver:
+            for one in batch:
+                saver.put_writes(one.config, one.writes, one.task, one.path)
+
+    # Reading.
+
+    def get(self, config: Any) -> CheckpointTuple | None:
+        thread = str(config["configurable"]["thread_id"])
+        self._flush_held(thread)
+
+        def read(connection: Any) -> CheckpointTuple | None:
+            found = PostgresSaver(connection, serde=self.serde).get_tuple(config)
+            return None if found is None else self._revived(connection, [found])[0]
+
+        return self._read(read)
+
+    def pages(self, config: Any, **options: Any) -> Iterator[Sequence[CheckpointTuple]]:
+        """What is listed, the newest first, some at a time."""
+        self.flush()
+        marked = self._read(
+            lambda connection: list(PostgresSaver(connection, serde=self.serde).list(config, **options))
+        )
+        for at in range(0, len(marked), PAGE):
+            page = marked[at : at + PAGE]
+            try:
+                yield self._read(partial(self._revived, tuples=page))
+            except StoreCorrupt:  # unless some were pruned meanwhile
+                yield [found for one in page if (found := self.get(one.config)) is not None]
+
+    def history(self, config: Any, channels: Sequence[str]) -> Any:
+        """For each delta channel its writes since the value that was stored last."""
+        self.flush()
+        thread = str(config["configurable"]["thread_id"])
+
+        def read(connection: Any) -> Any:
+            found = PostgresSaver(connection, serde=self.serde).get_delta_channel_history(
+                config=config, channels=channels
+            )
+            decoder = Decoder(self.serde.codec, partial(tables.fetch, connection, thread), {})
+            return {name: {key: _revive(decoder, value) for key, value in of.items()} for name, of in found.items()}
+
+        return self._read(read)
+
+    def _revived(self, connection: Any, tuples: Sequence[CheckpointTuple]) -> list[CheckpointTuple]:
+        """With values in place of marks; pieces that several states share are fetched once."""
+        decoders: dict[str, Decoder] = {}
+        marks: dict[str, list[Any]] = {}
+        for one in tuples:
+            thread = one.config["configurable"]["thread_id"]
+            found = [value.ref for value in one.checkpoint["channel_values"].values() if isinstance(value, Stored)]
+            marks.setdefault(thread, []).extend(found)
+        for thread, refs in marks.items():
+            decoders[thread] = Decoder(self.serde.codec, partial(tables.fetch, connection, thread), {})
+            decoders[thread].warm(refs)
+        return [
+            one._replace(
+                checkpoint={
+                    **one.checkpoint,
+                    "channel_values": {
+                        name: _revive(decoders[one.config["configurable"]["thread_id"]], value)
+                        for name, value in one.checkpoint["channel_values"].items()
+                    },
+                }
+            )
+            for one in tuples
+        ]
+
+    def _read(self, work: Callable[[Any], T]) -> T:
+        """Read without a transaction and, where pieces were deleted between statements, again within one."""
+        try:
+            with self._reading() as connection:
+                return work(connection)
+        except StoreCorrupt:
+            with self._reading() as connection, connection.transaction():
+                connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                return work(connection)
+
+    # Deleting and copying.
+
+    def delete(self, threads: Sequence[str]) -> None:
+        for thread in threads:
+            with self._changing([thread]) as connection:
+                retention.delete(connection, thread)
+
+    def prune(self, threads: Sequence[str], keep: int) -> None:
+        """Keep the last checkpoints of each namespace, and whatever their delta channels start from."""
+        for thread in threads:
+            with self._changing([thread]) as connection:
+                retention.prune(connection, self.serde, thread, keep)
+
+    def together(self, thread: str, work: Together[T]) -> T:
+        """Call ``work`` in a transaction over state and, in the same database, run records."""
+        with self._changing([thread]) as connection:
+            return work(
+                PostgresTx(connection.cursor(row_factory=tuple_row)),
+                lambda keep, dry_run: retention.prune(connection, self.serde, thread, keep, dry_run=dry_run),
+            )
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
+        self.flush()
+        with self._reading() as connection, changing(connection, (), self._lease()):
+            threads = list(retention.of_runs(connection, run_ids))
+        for thread in threads:
+            with self._changing([thread]) as connection:
+                places = retention.of_runs(connection, run_ids).get(thread, [])
+                retention.drop(connection, self.serde, thread, places)
+
+    def copy(self, source: str, target: str) -> None:
+        """Raises ``UsageError`` when there is a thread ``target``."""
+        self._flush_held(source)
+        with self._changing([target]) as connection:
+            retention.copy(connection, source, target)
+
+    @contextmanager
+    def _changing(self, threads: Sequence[str]) -> Iterator[Any]:
+        (thread,) = threads
+        with self._writing(thread):
+            self._flush(self.held.take(thread))
+            try:
+                with self._pool.connection() as connection, changing(connection, threads, self._lease()):
+                    yield connection
+            finally:
+                self._memos.forget(thread)
+
+    # Who may write, and one at a time.
+
+    def _lease(self) -> Lease | None:
+        return current_lease.get() if self._fenced else None
+
+    def _ask(self, thread: str) -> None:
+        if self.fence is not None:
+            self.fence(thread)
+
+    def _lock_of(self, thread: str) -> threading.RLock:
+        return self._locks[hash(thread) % LOCKS]
+
+    @contextmanager
+    def _writing(self, thread: str) -> Iterator[None]:
+        with self._lock_of(thread), driver_errors(self.url):
+            if self._closed:
+                raise closed(f"store {self.url}")
+            self._ask(thread)
+            yield
+
+    @contextmanager
+    def _reading(self) -> Iterator[Any]:
+        with driver_errors(self.url):
+            if self._closed:
+                raise closed(f"store {self.url}")
+            with self._pool.connection() as connection:
+                yield connection
+
+
+def _stored(encoder: Encoder, namespace: str, channel: str, value: Any) -> Any:
+    """A mark, or the value itself where it is small or no list or dict: that LangGraph stores as ever."""
+    if not in_pieces(value):
+        return value
+    ref = encoder.channel(namespace, channel, value)
+    return Stored(ref) if isinstance(ref, list) else value
+
+
+def _revive(decoder: Decoder, value: Any) -> Any:
+    return decoder.value(value.ref) if isinstance(value, Stored) else value

@@ -1,0 +1,82 @@
+"""The tables beside LangGraph's: which threads are stored in pieces, and the pieces.
+
+Every piece has a number within its thread, so that keys grow as pieces are added, and a copy of a thread is a
+copy of rows. A thread without a row was begun by plain LangGraph, and goes on as that stores it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from psycopg.rows import tuple_row
+
+from vertebra.errors import StoreTooNew
+
+VERSION = 1
+
+_TABLES = (
+    "CREATE TABLE vertebra_state_version (version BIGINT NOT NULL)",
+    # An identity: the number of a deleted thread is never given to another.
+    """
+    CREATE TABLE vertebra_state_threads (
+        number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        thread TEXT NOT NULL UNIQUE,
+        next_piece BIGINT NOT NULL,
+        generation BIGINT NOT NULL DEFAULT 0
+    )
+    """,
+    """
+    CREATE TABLE vertebra_state_pieces (
+        thread_number BIGINT NOT NULL,
+        number BIGINT NOT NULL,
+        data BYTEA NOT NULL,
+        PRIMARY KEY (thread_number, number)
+    )
+    """,
+)
+
+RESERVE = """
+INSERT INTO vertebra_state_threads AS t (thread, next_piece)
+SELECT %(thread)s, %(count)s
+WHERE EXISTS (SELECT 1 FROM vertebra_state_threads WHERE thread = %(thread)s)
+    OR NOT EXISTS (SELECT 1 FROM checkpoints WHERE thread_id = %(thread)s)
+ON CONFLICT (thread) DO UPDATE SET next_piece = t.next_piece + excluded.next_piece
+RETURNING number, next_piece, generation
+"""
+"""Enters the thread, unless plain LangGraph has begun it: then there is no row."""
+
+REQUIRE_GENERATION = """
+SELECT sqrt(count(*) - 1) FROM (
+    SELECT 1 FROM vertebra_state_threads WHERE number = %s AND generation = %s FOR SHARE
+) AS current
+"""
+"""Fails (2201F) where pieces of the thread may have been deleted since; none can be before the transaction ends."""
+
+PUT_PIECES = """
+INSERT INTO vertebra_state_pieces (thread_number, number, data)
+SELECT %s, given.number, given.data FROM unnest(%b::bigint[], %b::bytea[]) AS given (number, data)
+"""
+_FETCH = """
+SELECT p.number, p.data FROM vertebra_state_pieces p JOIN vertebra_state_threads t ON t.number = p.thread_number
+WHERE t.thread = %s AND p.number = ANY(%b)
+"""
+
+
+def create(connection: Any) -> None:
+    """Make the tables, if they are not there. Raises ``StoreTooNew``. One process at a time."""
+    if connection.execute("SELECT to_regclass('vertebra_state_version') AS there").fetchone()["there"] is None:
+        with connection.transaction():
+            for statement in _TABLES:
+                connection.execute(statement)
+            connection.execute("INSERT INTO vertebra_state_version (version) VALUES (%s)", (VERSION,))
+    version = connection.execute("SELECT max(version) AS version FROM vertebra_state_version").fetchone()["version"]
+    if version > VERSION:
+        raise StoreTooNew(f"State has schema version {version}; this release knows {VERSION}.")
+
+
+def fetch(connection: Any, thread: str, numbers: Sequence[int]) -> Iterable[tuple[int, bytes]]:
+    """Pieces of one thread by their numbers."""
+    with connection.cursor(binary=True, row_factory=tuple_row) as cursor:
+        found: list[tuple[int, bytes]] = cursor.execute(_FETCH, (thread, list(numbers))).fetchall()
+        return found
