@@ -16,7 +16,8 @@
     │   ├── LoopBoundReached          max_visits is used up
     │   ├── NodeTimeout               timeout_s has passed
     │   ├── NodeFailed                the body raised something of its own
-    │   └── RequestDrift              executed again, the node asked something else
+    │   ├── RequestDrift              executed again, the node asked something else
+    │   └── ToolError                 what a tool tells the model of a call that it could not do
     ├── CallError                     a call through the door failed
     │   ├── NoVisit                   a call outside of any node execution
     │   ├── NotRecorded               verified, a node asked what the record has no answer for
@@ -53,6 +54,9 @@
     │   ├── MessageInvalid            not in the shape of OpenAI's chat messages
     │   ├── MessageMismatch           the key has another message already
     │   └── ExportInvalid             lines that no export has written
+    ├── RecallError                   nothing can be found again so
+    │   ├── EmbedderMismatch          the vectors there are cannot be compared with this embedder's
+    │   └── EmbeddingInvalid          what an embedder gave is no vectors
     ├── FactError                     what is known cannot be kept so
     │   └── FactMismatch              the key has another fact already
     ├── RetentionError                what is kept cannot be kept, or end, so
@@ -222,6 +226,13 @@ class RequestDrift(NodeError):
         "build requests from state, ctx.now(), ctx.random and ctx.uuid() only; "
         "or resume(thread, fresh=node) to ask anew and pay again."
     )
+
+
+class ToolError(NodeError):
+    """Raised by a tool, to tell the model why a call was not done: ``raise ToolError("There is no order 17.")``."""
+
+    code = "tool"
+    default_remedy = "tell it to the model, which may call otherwise."
 
 
 class CallError(VertebraError):
@@ -405,6 +416,29 @@ class MessageMismatch(ConversationError):
 class ExportInvalid(ConversationError):
     code = "export_invalid"
     default_remedy = "export it again; conversations before this line were imported."
+
+
+class RecallError(VertebraError):
+    """What was said cannot be found again in the way that was asked for."""
+
+    code = "recall"
+
+
+class EmbedderMismatch(RecallError):
+    """Vectors of two embedders cannot be compared, nor those of two lengths."""
+
+    code = "embedder_mismatch"
+    default_remedy = (
+        "open the memory with the embedder that made the vectors, or make them anew with this one: "
+        "memory.embed_pending(), vertebra memory embed."
+    )
+
+
+class EmbeddingInvalid(RecallError):
+    """An embedder gave something else than a finite vector of its length for each text."""
+
+    code = "embedding_invalid"
+    default_remedy = "check the model's name and its dimensions; nothing was written."
 
 
 class FactError(VertebraError):

@@ -33,6 +33,9 @@ IDLE_TRANSACTION_S = 10.0
 class Tx(Protocol):
     """One open transaction. Statements take ``?`` for each argument on every backend."""
 
+    backend: str
+    """``sqlite`` or ``postgresql``, for what only one of them has."""
+
     def execute(self, sql: str, *args: Any) -> int:
         """Run a statement; the number of rows it touched."""
 
@@ -177,6 +180,8 @@ def _retry_while_locked(action: Callable[[], Any]) -> None:
 class SqliteTx:
     """The open transaction of a connection."""
 
+    backend = "sqlite"
+
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
@@ -278,6 +283,8 @@ def open_pool(url: StoreUrl, *, quietly: bool = False, **kwargs: Any) -> Any:
 
 class PostgresTx:
     """The open transaction of a connection that gives rows as tuples, or of a cursor that does."""
+
+    backend = "postgresql"
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
