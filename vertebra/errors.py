@@ -16,7 +16,8 @@
     │   ├── LoopBoundReached          max_visits is used up
     │   ├── NodeTimeout               timeout_s has passed
     │   ├── NodeFailed                the body raised something of its own
-    │   └── RequestDrift              executed again, the node asked something else
+    │   ├── RequestDrift              executed again, the node asked something else
+    │   └── ToolError                 what a tool tells the model of a call that it could not do
     ├── CallError                     a call through the door failed
     │   ├── NoVisit                   a call outside of any node execution
     │   ├── NotRecorded               verified, a node asked what the record has no answer for
@@ -53,6 +54,9 @@
     │   ├── MessageInvalid            not in the shape of OpenAI's chat messages
     │   ├── MessageMismatch           the key has another message already
     │   └── ExportInvalid             lines that no export has written
+    ├── RecallError                   nothing can be found again so
+    │   ├── EmbedderMismatch          the vectors there are cannot be compared with this embedder's
+    │   └── EmbeddingInvalid          what an embedder gave is no vectors
     ├── FactError                     what is known cannot be kept so
     │   └── FactMismatch              the key has another fact already
     ├── RetentionError                what is kept cannot be kept, or end, so
@@ -63,7 +67,13 @@
     │   ├── StoreUnavailable          cannot be opened, reached, locked or written
     │   ├── StoreTooNew               written by a later release of Vertebra
     │   ├── StoreCorrupt              does not hold what it should
-    │   └── ClockSetBack              this machine's clock is behind the thread's latest checkpoint
+    │   ├── ClockSetBack              this machine's clock is behind the thread's latest checkpoint
+    │   └── EncryptionError           what is encrypted at rest cannot be read or written
+    │       ├── EncryptionKeyInvalid  not 32 bytes in base64
+    │       ├── EncryptionKeyMissing  the database is encrypted, and no key was given
+    │       ├── EncryptionKeyWrong    none of the given keys opens it
+    │       ├── StoreNotEncrypted     a key was given, and the database holds plain content
+    │       └── ContentTampered       a value was changed, moved, or put there unsealed
     ├── AppDraining                   the app was told to drain: it drives nothing any more
     ├── MissingExtra                  an optional dependency is not installed
     └── UsageError                    the API was used in a way that cannot work
@@ -222,6 +232,13 @@ class RequestDrift(NodeError):
         "build requests from state, ctx.now(), ctx.random and ctx.uuid() only; "
         "or resume(thread, fresh=node) to ask anew and pay again."
     )
+
+
+class ToolError(NodeError):
+    """Raised by a tool, to tell the model why a call was not done: ``raise ToolError("There is no order 17.")``."""
+
+    code = "tool"
+    default_remedy = "tell it to the model, which may call otherwise."
 
 
 class CallError(VertebraError):
@@ -407,6 +424,29 @@ class ExportInvalid(ConversationError):
     default_remedy = "export it again; conversations before this line were imported."
 
 
+class RecallError(VertebraError):
+    """What was said cannot be found again in the way that was asked for."""
+
+    code = "recall"
+
+
+class EmbedderMismatch(RecallError):
+    """Vectors of two embedders cannot be compared, nor those of two lengths."""
+
+    code = "embedder_mismatch"
+    default_remedy = (
+        "open the memory with the embedder that made the vectors, or make them anew with this one: "
+        "memory.embed_pending(), vertebra memory embed."
+    )
+
+
+class EmbeddingInvalid(RecallError):
+    """An embedder gave something else than a finite vector of its length for each text."""
+
+    code = "embedding_invalid"
+    default_remedy = "check the model's name and its dimensions; nothing was written."
+
+
 class FactError(VertebraError):
     code = "fact"
 
@@ -463,6 +503,37 @@ class ClockSetBack(StoreError):
 
     code = "clock_set_back"
     default_remedy = "set this machine's clock right, or wait until it has caught up; then resume the thread."
+
+
+class EncryptionError(StoreError):
+    """Content at rest. No message and no context has content or a key in it; ids of keys are no secrets."""
+
+    code = "encryption"
+
+
+class EncryptionKeyInvalid(EncryptionError):
+    code = "encryption_key_invalid"
+    default_remedy = "pass 32 random bytes in base64, such as `openssl rand -base64 32` prints."
+
+
+class EncryptionKeyMissing(EncryptionError):
+    code = "encryption_key_missing"
+    default_remedy = "pass encryption=KEY, or set VERTEBRA_ENCRYPTION_KEY for the command."
+
+
+class EncryptionKeyWrong(EncryptionError):
+    code = "encryption_key_wrong"
+    default_remedy = "give the key that it was sealed under, too: several are parted by commas, the first one seals."
+
+
+class StoreNotEncrypted(EncryptionError):
+    code = "store_not_encrypted"
+    default_remedy = "pass no key until its threads have ended, and begin a new database with the key for others."
+
+
+class ContentTampered(EncryptionError):
+    code = "content_tampered"
+    default_remedy = "restore the row from a backup, and find out who else writes to the database."
 
 
 class AppDraining(VertebraError):

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from vertebra.databases.database import Tx
-from vertebra.memory import holds, receipts
+from vertebra.memory import holds, items, receipts, summarising
 from vertebra.memory.messages import ChatMessage
 from vertebra.memory.place import Place, Whom
 from vertebra.memory.pseudonyms import pseudonym
+from vertebra.memory.recall import index
 from vertebra.memory.receipts import Receipt
 from vertebra.memory.tombstones import tombstone
 
@@ -22,7 +23,10 @@ BATCH = 200
 Removal = Callable[[Tx, Place], int]
 """Remove what was derived from the messages of a conversation; how many rows there were."""
 
-DERIVED: dict[str, Removal] = {}
+DERIVED: dict[str, Removal] = {
+    "entries": lambda tx, place: index.remove(tx, *place.scope),
+    "summaries": summarising.remove,
+}
 """By kind, what else holds content of a conversation: the one place where such a table is hooked in."""
 
 
@@ -33,7 +37,7 @@ class Forgetting:
         self._whom, self._reason, self._by = whom, reason, by
         self._names = (whom.subject, pseudonym(whom.subject))
         self._after = ""
-        self._phases = [self._conversations, self._facts, self._holds]
+        self._phases = [self._conversations, self._facts, self._items, self._holds]
         self._receipt_id: str | None = None
 
     def more(self, tx: Tx) -> bool:
@@ -50,6 +54,7 @@ class Forgetting:
     def emptied(self, tx: Tx) -> Receipt:
         """The receipt once all is removed: its own, or the last one where there was nothing left to remove."""
         self._whom.lock(tx)
+        index.purge(tx)
         if self._receipt_id is None and receipts.unfinished(tx, self._whom) is None:
             before = receipts.receipts(tx, self._whom.tenant, subject=self._whom.subject)
             if before:
@@ -81,7 +86,7 @@ class Forgetting:
         return removed
 
     def _rest_of(self, tx: Tx, place: Place) -> dict[str, int]:
-        removed = {kind: removal(tx, place) for kind, removal in DERIVED.items()}
+        removed = {kind: count for kind, removal in DERIVED.items() if (count := removal(tx, place))}
         removed["titles"] = tx.execute(
             "UPDATE vertebra_memory_conversations SET title = NULL WHERE tenant = ? AND id = ? AND title IS NOT NULL",
             *place.scope,
@@ -110,6 +115,11 @@ class Forgetting:
                 *(self._names[1], _kept_key(key), now, self._whom.tenant, *self._names, number),
             )
         return {"facts": len(rows)} if rows else None
+
+    def _items(self, tx: Tx) -> dict[str, int] | None:
+        """Of LangGraph's store, what lies in a namespace that has the subject as one of its labels."""
+        number = items.forget(tx, self._whom.tenant, self._whom.subject)
+        return {"items": number} if number else None
 
     def _holds(self, tx: Tx) -> None:
         """Of holds that were released the record stays, and not the name."""

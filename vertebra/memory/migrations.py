@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from vertebra.databases import migrating
 from vertebra.databases.database import Database
+from vertebra.memory.recall.tables import RECALL
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
+MIGRATIONS: migrating.Migrations = (
     (
         """
         CREATE TABLE vertebra_memory_conversations (
@@ -125,6 +126,58 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             checkpoint TEXT NOT NULL,
             at DOUBLE PRECISION NOT NULL,
             PRIMARY KEY (thread, namespace)
+        )
+        """,
+    ),
+    (
+        """
+        CREATE TABLE vertebra_memory_items (
+            tenant TEXT NOT NULL,
+            namespace BLOB NOT NULL,
+            key TEXT NOT NULL,
+            value TEXT NOT NULL,
+            created_at DOUBLE PRECISION NOT NULL,
+            updated_at DOUBLE PRECISION NOT NULL,
+            ttl_minutes DOUBLE PRECISION,
+            expires_at DOUBLE PRECISION,
+            position BIGINT NOT NULL,
+            PRIMARY KEY (tenant, namespace, key)
+        )
+        """,
+        "CREATE UNIQUE INDEX vertebra_memory_items_in_order ON vertebra_memory_items (tenant, position)",
+        """
+        CREATE TABLE vertebra_memory_item_vectors (
+            tenant TEXT NOT NULL,
+            namespace BLOB NOT NULL,
+            key TEXT NOT NULL,
+            path TEXT NOT NULL,
+            vector BLOB NOT NULL,
+            PRIMARY KEY (tenant, namespace, key, path)
+        )
+        """,
+    ),
+    RECALL,
+    (
+        "ALTER TABLE vertebra_memory_messages ADD COLUMN pinned BIGINT NOT NULL DEFAULT 0",
+        """
+        CREATE INDEX vertebra_memory_leading ON vertebra_memory_messages (tenant, conversation, id)
+        WHERE (role IN ('system', 'developer') OR pinned = 1)
+        """,
+        """
+        CREATE TABLE vertebra_memory_summaries (
+            tenant TEXT NOT NULL,
+            conversation TEXT NOT NULL,
+            branch TEXT NOT NULL,
+            low BIGINT NOT NULL,
+            high BIGINT NOT NULL,
+            text TEXT NOT NULL,
+            at DOUBLE PRECISION NOT NULL,
+            thread TEXT,
+            run TEXT,
+            node TEXT,
+            step BIGINT,
+            model TEXT,
+            PRIMARY KEY (tenant, conversation, branch, high)
         )
         """,
     ),

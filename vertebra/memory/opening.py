@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import replace
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from vertebra.databases.database import Database, Tx, open_database
 from vertebra.databases.url import StoreUrl
@@ -18,18 +19,27 @@ from vertebra.memory.known_lines import Batch
 from vertebra.memory.lines import Carried, read_lines
 from vertebra.memory.migrations import migrate
 from vertebra.memory.place import name_of, place, tenant_of, whom
+from vertebra.memory.recall.embedders import Embedder
+from vertebra.memory.recall.face import Recalling
+from vertebra.memory.recall.searching import Searcher
 from vertebra.memory.records import MAIN, ConversationRecord
 
+if TYPE_CHECKING:
+    from langgraph.store.base import IndexConfig, TTLConfig
 
-class Memory(Keeping):
+    from vertebra.memory.langgraph_store import LangGraphStore
+
+
+class Memory(Keeping, Recalling):
     """An open memory. A context manager, sync and async; ``close()`` may be called twice.
 
     ``tenant`` bounds every method: nothing of another tenant is seen or touched. None is a tenant of its own.
     """
 
-    def __init__(self, url: StoreUrl) -> None:
+    def __init__(self, url: StoreUrl, embedder: Embedder | None = None) -> None:
         self.url = url.absolute()
         self._database = open_database(self.url, forgetting=True)
+        self.embedder, self._searcher = embedder, Searcher(embedder)
         self._closed = False
         try:
             migrate(self._database)
@@ -58,6 +68,18 @@ class Memory(Keeping):
         Raises ``UsageError`` for what cannot be a name.
         """
         return Facts(self._database, whom(subject, tenant))
+
+    def store(
+        self, *, tenant: str | None = None, index: IndexConfig | None = None, ttl: TTLConfig | None = None
+    ) -> LangGraphStore:
+        """LangGraph's ``BaseStore`` over the items of a tenant, sync and async, for ``compile(store=...)``.
+
+        ``index``: as LangGraph's own stores take it: what embeds texts, and which fields; None: a query ranks nothing.
+        ``ttl``: ``default_ttl`` in minutes, ``refresh_on_read``. The memory must stay open as long as it is used.
+        """
+        from vertebra.memory.langgraph_store import LangGraphStore  # LangGraph takes a second to import
+
+        return LangGraphStore(self._database, tenant_of(tenant), index, ttl)
 
     async def conversations(
         self,
@@ -176,9 +198,10 @@ def _putting(tenant: str | None, carried: Carried | Batch) -> Callable[[Tx], int
     return lambda tx: carrying.put(tx, scope, carried)
 
 
-def open_memory(url: str) -> Memory:
+def open_memory(url: str, *, embedder: Embedder | None = None) -> Memory:
     """Open ``memory://``, ``sqlite:///file`` or ``postgresql://...``; its tables are made when they are not there.
 
+    ``embedder``: what makes vectors for ``search`` and ``embed_pending``; appends never call it.
     May share a database with the state of threads. Raises ``StoreUrlInvalid``, ``StoreUnavailable``,
     ``StoreCorrupt``, ``StoreTooNew`` and ``MissingExtra``.
 
@@ -188,4 +211,4 @@ def open_memory(url: str) -> Memory:
             conversation = memory.conversation("visit-42", subject="patient-7")
             conversation.append_sync({"role": "user", "content": "He coughs at night."})
     """
-    return Memory(StoreUrl.parse(url))
+    return Memory(StoreUrl.parse(url), embedder)
