@@ -91,7 +91,7 @@ print(window.tokens, "tokens:", [message["content"] for message in window.to_ope
 
 # %%
 for hit in await memory.search("which knee hurts?", limit=2):
-    print(hit.conversation, hit.message_id, hit.snippet)
+    print(hit.conversation, hit.id, hit.snippet)
 
 # %% [markdown]
 # ## Facts
