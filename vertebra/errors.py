@@ -67,7 +67,13 @@
     │   ├── StoreUnavailable          cannot be opened, reached, locked or written
     │   ├── StoreTooNew               written by a later release of Vertebra
     │   ├── StoreCorrupt              does not hold what it should
-    │   └── ClockSetBack              this machine's clock is behind the thread's latest checkpoint
+    │   ├── ClockSetBack              this machine's clock is behind the thread's latest checkpoint
+    │   └── EncryptionError           what is encrypted at rest cannot be read or written
+    │       ├── EncryptionKeyInvalid  not 32 bytes in base64
+    │       ├── EncryptionKeyMissing  the database is encrypted, and no key was given
+    │       ├── EncryptionKeyWrong    none of the given keys opens it
+    │       ├── StoreNotEncrypted     a key was given, and the database holds plain content
+    │       └── ContentTampered       a value was changed, moved, or put there unsealed
     ├── AppDraining                   the app was told to drain: it drives nothing any more
     ├── MissingExtra                  an optional dependency is not installed
     └── UsageError                    the API was used in a way that cannot work
@@ -497,6 +503,37 @@ class ClockSetBack(StoreError):
 
     code = "clock_set_back"
     default_remedy = "set this machine's clock right, or wait until it has caught up; then resume the thread."
+
+
+class EncryptionError(StoreError):
+    """Content at rest. No message and no context has content or a key in it; ids of keys are no secrets."""
+
+    code = "encryption"
+
+
+class EncryptionKeyInvalid(EncryptionError):
+    code = "encryption_key_invalid"
+    default_remedy = "pass 32 random bytes in base64, such as `openssl rand -base64 32` prints."
+
+
+class EncryptionKeyMissing(EncryptionError):
+    code = "encryption_key_missing"
+    default_remedy = "pass encryption=KEY, or set VERTEBRA_ENCRYPTION_KEY for the command."
+
+
+class EncryptionKeyWrong(EncryptionError):
+    code = "encryption_key_wrong"
+    default_remedy = "give the key that it was sealed under, too: several are parted by commas, the first one seals."
+
+
+class StoreNotEncrypted(EncryptionError):
+    code = "store_not_encrypted"
+    default_remedy = "pass no key until its threads have ended, and begin a new database with the key for others."
+
+
+class ContentTampered(EncryptionError):
+    code = "content_tampered"
+    default_remedy = "restore the row from a backup, and find out who else writes to the database."
 
 
 class AppDraining(VertebraError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -25,16 +26,22 @@ def test_the_sqlite_checkpointer(tmp_path: Path) -> None:
     assert "killed" in passed
 
 
-def test_what_langgraph_sees_of_a_store_in_a_file(tmp_path: Path) -> None:
+KEY = base64.b64encode(bytes(32)).decode()
+
+
+@pytest.mark.parametrize("encryption", [None, KEY], ids=["plain", "encrypted"])
+def test_what_langgraph_sees_of_a_store_in_a_file(tmp_path: Path, encryption: str | None) -> None:
     @contextmanager
     def opened(name: str) -> Iterator[Any]:
-        with open_checkpointer(f"sqlite:////{str(tmp_path).lstrip('/')}/{name}.db?durability=process") as store:
+        url = f"sqlite:////{str(tmp_path).lstrip('/')}/{name}.db?durability=process"
+        with open_checkpointer(url, encryption=encryption) as store:
             yield store.saver
 
     assert "public prune" in conformance(opened)
 
 
-def test_what_langgraph_sees_of_a_store_in_postgres(postgres_server: str) -> None:
+@pytest.mark.parametrize("encryption", [None, KEY], ids=["plain", "encrypted"])
+def test_what_langgraph_sees_of_a_store_in_postgres(postgres_server: str, encryption: str | None) -> None:
     with ExitStack() as databases:
         urls: dict[str, str] = {}
 
@@ -42,7 +49,7 @@ def test_what_langgraph_sees_of_a_store_in_postgres(postgres_server: str) -> Non
         def opened(name: str) -> Iterator[Any]:
             if name not in urls:
                 urls[name] = databases.enter_context(postgres.fresh_database(postgres_server))
-            with open_checkpointer(urls[name]) as store:
+            with open_checkpointer(urls[name], encryption=encryption) as store:
                 yield store.saver
 
         with opened("killed"):  # made here, so that the child's database is the parent's

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 
 from vertebra.databases.database import Tx
+from vertebra.databases.sealing import TEXT_MARK
 from vertebra.errors import JournalFull
 
 _RECORDED = "SELECT request, length(answer_body) FROM vertebra_calls WHERE thread = ?"
@@ -28,7 +29,9 @@ class Allowance:
             if self._recorded is None:
                 rows = tx.all(_RECORDED, thread)
                 # Length in bytes, which SQL has no one name for.
-                self._recorded = sum(_size(asked) + int(answered or 0) for asked, answered in rows) - _size(request)
+                self._recorded = sum(_size_kept(asked) + int(answered or 0) for asked, answered in rows) - _size(
+                    request
+                )
             recorded = self._recorded
         if recorded + _size(request) > self._max_bytes:
             raise JournalFull(
@@ -46,3 +49,10 @@ class Allowance:
 
 def _size(text: str | bytes | None) -> int:
     return 0 if text is None else len(text.encode() if isinstance(text, str) else text)
+
+
+def _size_kept(stored: str | None) -> int:
+    """Of a request as it stands in the database: as it was before it was sealed, but for some bytes."""
+    if stored is None or not stored.startswith(TEXT_MARK):
+        return _size(stored)
+    return (len(stored) - len(TEXT_MARK)) * 3 // 4

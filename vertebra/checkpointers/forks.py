@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vertebra.checkpointers.content import insert_row, read_rows, seal, unseal
 from vertebra.checkpointers.lease import Holder, is_dead
 from vertebra.databases.database import Database, Tx
 from vertebra.errors import LeaseLost, RecordPruned, ThreadBusy, ThreadExists, ThreadNotFound
 from vertebra.types import RunStatus, ThreadRecord
 
 RESERVED_FOR_S = 60.0
-_RESERVATION = "vertebra.fork"
+_RESERVATION, _HOLDER = "vertebra.fork", "holder"
 _AT_ONCE = 400
 """Visits named in one statement: SQLite takes 999 arguments where it is old."""
 
@@ -26,6 +27,7 @@ _CALLS = (
     "visit, request_hash, epoch, ordinal, run_id, node, step, kind, endpoint, model, status, request, sequence, "
     "answer_status, answer_headers, answer_body, input_tokens, output_tokens, started_at, finished_at"
 )
+_COPIED = {"epochs": "visit, epoch, kept, reason, at", "values": "visit, name, value"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +97,8 @@ def _reserve(tx: Tx, thread: str, holder: Holder) -> None:
         if not is_dead(other, until, tx.now()):
             raise ThreadBusy(f"{other} is just forking to {thread!r}.".capitalize(), thread=thread)
         _release(tx, thread)
-    tx.execute(
-        "INSERT INTO vertebra_values (thread, visit, name, value) VALUES (?, ?, 'holder', ?)",
-        *(thread, _RESERVATION, json.dumps([holder.to_text(), tx.now() + RESERVED_FOR_S])),
-    )
+    value = json.dumps([holder.to_text(), tx.now() + RESERVED_FOR_S])
+    insert_row(tx, "values", {"thread": thread, "visit": _RESERVATION, "name": _HOLDER, "value": value})
 
 
 def _refuse_known(tx: Tx, thread: str) -> None:
@@ -110,7 +110,7 @@ def _reservation(tx: Tx, thread: str) -> tuple[Holder, float] | None:
     row = tx.one("SELECT value FROM vertebra_values WHERE thread = ? AND visit = ?", thread, _RESERVATION)
     if row is None:
         return None
-    holder, until = json.loads(row[0])
+    holder, until = json.loads(unseal(tx.seals, "values", "value", (thread, _RESERVATION, _HOLDER), row[0]))
     return Holder.from_text(holder), float(until)
 
 
@@ -134,7 +134,8 @@ def _make(tx: Tx, fork: Fork, holder: Holder) -> None:
         "input, parent, parent_checkpoint, seed, created_at, updated_at) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         *(fork.thread, parent.graph, parent.version, parent.fingerprint, json.dumps(parent.shape), fork.run_id),
-        *(fork.status, parent.branch, parent.principal, parent.input, parent.thread, fork.checkpoint),
+        *(fork.status, parent.branch, parent.principal),
+        *(seal(tx.seals, "threads", "input", (fork.thread,), parent.input), parent.thread, fork.checkpoint),
         *(None if fork.fresh else parent.seed or parent.thread, now, now),
     )
     _release(tx, fork.thread)
@@ -148,15 +149,19 @@ def _make(tx: Tx, fork: Fork, holder: Holder) -> None:
             f"{pruned[0]} of the answers that lie ahead of the fork were pruned from thread {parent.thread!r}.",
             thread=parent.thread,
         )
+    detail = seal(tx.seals, "interventions", "detail", (fork.thread, 0), json.dumps(fork.detail, sort_keys=True))
     tx.execute(
         "INSERT INTO vertebra_interventions (thread, number, kind, node, principal, detail, at) "
         "VALUES (?, 0, 'fork', ?, NULL, ?, ?)",
-        *(fork.thread, fork.node, json.dumps(fork.detail, sort_keys=True), now),
+        *(fork.thread, fork.node, detail, now),
     )
 
 
 def _inherit(tx: Tx, fork: Fork, visits: tuple[str, ...]) -> None:
     """Copy what is recorded of these visits: complete answers, sampling epochs, recorded values."""
+    if tx.seals.on:
+        _inherit_sealed(tx, fork, visits)
+        return
     among = f"thread = ? AND visit IN ({', '.join('?' * len(visits))})"
     given = (fork.thread, fork.parent.thread, *visits)
     tx.execute(
@@ -165,8 +170,22 @@ def _inherit(tx: Tx, fork: Fork, visits: tuple[str, ...]) -> None:
         f"WHERE {among} AND status = 'done'",
         *given,
     )
-    for table, columns in (("epochs", "visit, epoch, kept, reason, at"), ("values", "visit, name, value")):
+    for table, columns in _COPIED.items():
         tx.execute(
             f"INSERT INTO vertebra_{table} (thread, {columns}) SELECT ?, {columns} FROM vertebra_{table} WHERE {among}",
             *given,
         )
+
+
+def _inherit_sealed(tx: Tx, fork: Fork, visits: tuple[str, ...]) -> None:
+    """The same row by row: what is sealed to the parent would not open in the fork."""
+    among = f"thread = ? AND visit IN ({', '.join('?' * len(visits))})"
+    new = {"thread": fork.thread}
+    counts = {"sends": 0, "lost": 0, "replays": 0}
+    columns = ("thread", *_CALLS.split(", "), "attempts", "origin")
+    for row in read_rows(tx, "calls", columns, f"{among} AND status = 'done'", fork.parent.thread, *visits):
+        origin = row["origin"] or row["thread"]
+        insert_row(tx, "calls", {**row, **new, **counts, "attempts": "[]", "origin": origin})
+    for table, copied in _COPIED.items():
+        for row in read_rows(tx, table, ("thread", *copied.split(", ")), among, fork.parent.thread, *visits):
+            insert_row(tx, table, {**row, **new})

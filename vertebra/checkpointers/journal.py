@@ -8,9 +8,11 @@ from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 from vertebra.checkpointers.allowance import Allowance
+from vertebra.checkpointers.content import seal, seal_request, stored_key, unseal, unseal_request
 from vertebra.checkpointers.fencing import require_held
 from vertebra.checkpointers.lease import Lease
 from vertebra.databases.database import Database, Row, Tx
+from vertebra.databases.sealing import Seals
 from vertebra.types import Attempt, CallKey, CallRecord, RecordedAnswer, VisitRecord
 
 T = TypeVar("T")
@@ -67,7 +69,7 @@ class Journal:
         rows = await self._database.run(
             lambda tx: tx.all(f"SELECT {_COLUMNS} FROM vertebra_calls WHERE {where} ORDER BY started_at", *args)
         )
-        return [_record(row) for row in rows]
+        return [_record(self._database.seals, row) for row in rows]
 
     async def latest_calls(self, thread: str, limit: int) -> Sequence[CallRecord]:
         """The thread's latest calls of a model whose tokens are known."""
@@ -78,15 +80,16 @@ class Journal:
                 *(thread, limit),
             )
         )
-        return [_record(row) for row in rows]
+        return [_record(self._database.seals, row) for row in rows]
 
     async def epochs(self, thread: str, visit: str) -> Sequence[Kept | None]:
         rows = await self._database.run(
             lambda tx: tx.all(
-                "SELECT kept FROM vertebra_epochs WHERE thread = ? AND visit = ? ORDER BY epoch", thread, visit
+                "SELECT kept, epoch FROM vertebra_epochs WHERE thread = ? AND visit = ? ORDER BY epoch", thread, visit
             )
         )
-        return [_kept(row[0]) for row in rows]
+        seals = self._database.seals
+        return [_kept(unseal(seals, "epochs", "kept", (thread, visit, int(epoch)), kept)) for kept, epoch in rows]
 
     async def advance_epoch(self, thread: str, visit: str, kept: Kept, reason: str) -> int:
         return await self._write(lambda tx: _advance(tx, thread, visit, kept, reason))
@@ -125,9 +128,11 @@ class Journal:
                 thread,
             )
         )
+        seals = self._database.seals
+        errors = [unseal(seals, "visits", "error", (thread, row[0]), row[8]) for row in rows]
         return [
-            VisitRecord(v, n, int(s), r, o, int(e), float(a), float(b), json.loads(x) if x else None)
-            for v, n, s, r, o, e, a, b, x in rows
+            VisitRecord(v, n, int(s), r, o, int(e), float(a), float(b), json.loads(error) if error else None)
+            for (v, n, s, r, o, e, a, b, _), error in zip(rows, errors, strict=True)
         ]
 
     async def intervened(self, thread: str, kind: str, node: str, by: str | None, detail: Mapping[str, Any]) -> None:
@@ -137,13 +142,16 @@ class Journal:
         """What was done to the thread by hand, oldest first."""
         rows = await self._database.run(
             lambda tx: tx.all(
-                "SELECT kind, node, principal, detail, at FROM vertebra_interventions WHERE thread = ? ORDER BY number",
+                "SELECT kind, node, principal, detail, at, number FROM vertebra_interventions "
+                "WHERE thread = ? ORDER BY number",
                 thread,
             )
         )
+        seals = self._database.seals
+        details = [unseal(seals, "interventions", "detail", (thread, int(row[5])), row[3]) for row in rows]
         return [
             {"kind": kind, "node": node, "principal": by, "detail": json.loads(detail), "at": float(at)}
-            for kind, node, by, detail, at in rows
+            for (kind, node, by, _, at, _), detail in zip(rows, details, strict=True)
         ]
 
 
@@ -157,10 +165,11 @@ def note_intervention(tx: Tx, thread: str, kind: str, node: str, by: str | None,
     tx.lock(_books_of(thread))
     row = tx.one("SELECT count(*) FROM vertebra_interventions WHERE thread = ?", thread)
     number = int(row[0]) if row else 0
+    text = seal(tx.seals, "interventions", "detail", (thread, number), json.dumps(detail, sort_keys=True))
     tx.execute(
         "INSERT INTO vertebra_interventions (thread, number, kind, node, principal, detail, at) "
         "VALUES (?, ?, ?, ?, ?, ?, ?)",
-        *(thread, number, kind, node, by, json.dumps(detail, sort_keys=True), tx.now()),
+        *(thread, number, kind, node, by, text, tx.now()),
     )
 
 
@@ -168,6 +177,10 @@ def forget_answers(tx: Tx, thread: str, *, dry_run: bool = False) -> int:
     """Let go what was asked and answered in a thread; rows, tokens and hashes stay. Returns of how many calls."""
     row = tx.one("SELECT count(*) FROM vertebra_calls WHERE thread = ? AND answer_body IS NOT NULL", thread)
     if not dry_run:
+        if tx.seals.on:  # there the request is the only place that has the hash
+            _forget_requests(tx, thread)
+            tx.execute("UPDATE vertebra_calls SET answer_body = NULL WHERE thread = ?", thread)
+            return int(row[0]) if row else 0
         tx.execute(
             "UPDATE vertebra_calls SET request = NULL, answer_body = NULL "
             "WHERE thread = ? AND (request IS NOT NULL OR answer_body IS NOT NULL)",
@@ -176,16 +189,24 @@ def forget_answers(tx: Tx, thread: str, *, dry_run: bool = False) -> int:
     return int(row[0]) if row else 0
 
 
-def _key(key: CallKey) -> tuple[Any, ...]:
-    return key.thread, key.visit, key.request_hash, key.epoch, key.ordinal
+def _forget_requests(tx: Tx, thread: str) -> None:
+    for *key, stored in tx.all(
+        "SELECT thread, visit, request_hash, epoch, ordinal, request FROM vertebra_calls WHERE thread = ?", thread
+    ):
+        at = tuple(key)
+        text = seal_request(tx.seals, at, unseal_request(tx.seals, at, stored)[0], None)
+        tx.execute(f"UPDATE vertebra_calls SET request = ? WHERE {_BY_KEY}", text, *at)
 
 
 def _begin(tx: Tx, call: CallRecord, allowance: Allowance | None) -> CallRecord:
+    key = stored_key(tx.seals, call.key)
+    request = seal_request(tx.seals, key, call.key.request_hash, call.request)
     is_new = tx.execute(
         f"INSERT INTO vertebra_calls ({_COLUMNS}) VALUES ({', '.join('?' * 26)}) ON CONFLICT DO NOTHING",
-        *_key(call.key),
-        *(call.run_id, call.node, call.step, call.kind, call.endpoint, call.model, "intent", call.request),
-        *(call.sequence, None, None, None, None, None, call.started_at, None, 1, 0, 0, "[]", None),
+        *key,
+        *(call.run_id, call.node, call.step, call.kind, call.endpoint, call.model, "intent", request),
+        *(call.sequence, None, None, None, None, None, call.started_at, None, 1, 0, 0),
+        *(seal(tx.seals, "calls", "attempts", key, "[]"), None),
     )
     if is_new:
         if allowance is not None:
@@ -201,7 +222,7 @@ def _begin(tx: Tx, call: CallRecord, allowance: Allowance | None) -> CallRecord:
         tx.execute(
             "UPDATE vertebra_calls SET replays = replays + 1, "
             f"run_id = CASE WHEN origin IS NULL THEN run_id ELSE ? END WHERE {_BY_KEY}",
-            *(call.run_id, *_key(call.key)),
+            *(call.run_id, *key),
         )
         return replace(known, replays=known.replays + 1, run_id=known.run_id if known.origin is None else call.run_id)
     # An intent whose last sending has no noted outcome: its process died with the answer, if there was one.
@@ -209,15 +230,15 @@ def _begin(tx: Tx, call: CallRecord, allowance: Allowance | None) -> CallRecord:
     attempts = (*known.attempts, *([Attempt("unknown: the process died", call.started_at)] * lost))
     tx.execute(
         f"UPDATE vertebra_calls SET sends = sends + 1, lost = lost + ?, attempts = ? WHERE {_BY_KEY}",
-        *(lost, _attempts_text(attempts)),
-        *_key(call.key),
+        *(lost, seal(tx.seals, "calls", "attempts", key, _attempts_text(attempts))),
+        *key,
     )
     return replace(known, sends=known.sends + 1, lost=known.lost + lost, attempts=attempts)
 
 
 def _get(tx: Tx, key: CallKey) -> CallRecord | None:
-    row = tx.one(f"SELECT {_COLUMNS} FROM vertebra_calls WHERE {_BY_KEY}", *_key(key))
-    return None if row is None else _record(row)
+    row = tx.one(f"SELECT {_COLUMNS} FROM vertebra_calls WHERE {_BY_KEY}", *stored_key(tx.seals, key))
+    return None if row is None else _record(tx.seals, row)
 
 
 def _sent(tx: Tx, key: CallKey, attempt: Attempt, again: bool) -> None:
@@ -225,21 +246,21 @@ def _sent(tx: Tx, key: CallKey, attempt: Attempt, again: bool) -> None:
     known = _get(tx, key)
     if known is None:
         return  # the thread was deleted in the meantime
+    stored = stored_key(tx.seals, key)
+    text = seal(tx.seals, "calls", "attempts", stored, _attempts_text([*known.attempts, attempt]))
     # `sends` counts what left, `attempts` what is known to have failed: the difference may have been paid.
-    tx.execute(
-        f"UPDATE vertebra_calls SET attempts = ?, sends = sends + ? WHERE {_BY_KEY}",
-        *(_attempts_text([*known.attempts, attempt]), int(again)),
-        *_key(key),
-    )
+    tx.execute(f"UPDATE vertebra_calls SET attempts = ?, sends = sends + ? WHERE {_BY_KEY}", text, int(again), *stored)
 
 
 def _complete(tx: Tx, key: CallKey, answer: RecordedAnswer, finished_at: float) -> RecordedAnswer:
+    stored = stored_key(tx.seals, key)
+    headers = seal(tx.seals, "calls", "answer_headers", stored, json.dumps(answer.headers))
+    body = seal(tx.seals, "calls", "answer_body", stored, answer.body)
     changed = tx.execute(
         "UPDATE vertebra_calls SET status = 'done', answer_status = ?, answer_headers = ?, answer_body = ?, "
         f"input_tokens = ?, output_tokens = ?, finished_at = ? WHERE {_BY_KEY} AND status = 'intent'",
-        *(answer.status, json.dumps(answer.headers), answer.body, answer.input_tokens, answer.output_tokens),
-        finished_at,
-        *_key(key),
+        *(answer.status, headers, body, answer.input_tokens, answer.output_tokens, finished_at),
+        *stored,
     )
     if changed:
         return answer
@@ -251,46 +272,55 @@ def _advance(tx: Tx, thread: str, visit: str, kept: Kept, reason: str) -> int:
     tx.lock(_books_of(thread))
     row = tx.one("SELECT max(epoch) FROM vertebra_epochs WHERE thread = ? AND visit = ?", thread, visit)
     epoch = (int(row[0]) if row and row[0] is not None else 0) + 1
+    key = (thread, visit, epoch)
+    text = seal(tx.seals, "epochs", "kept", key, json.dumps(sorted(kept)) if kept else None)
     tx.execute(
         "INSERT INTO vertebra_epochs (thread, visit, epoch, kept, reason, at) VALUES (?, ?, ?, ?, ?, ?)",
-        *(thread, visit, epoch, json.dumps(sorted(kept)) if kept else None, reason, tx.now()),
+        *(*key, text, reason, tx.now()),
     )
     return epoch
 
 
 def _value(tx: Tx, thread: str, visit: str, name: str, value: str) -> str:
+    key = (thread, visit, name)
     tx.execute(
         "INSERT INTO vertebra_values (thread, visit, name, value) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        *(thread, visit, name, value),
+        *(*key, seal(tx.seals, "values", "value", key, value)),
     )
-    row = tx.one("SELECT value FROM vertebra_values WHERE thread = ? AND visit = ? AND name = ?", thread, visit, name)
+    row = tx.one("SELECT value FROM vertebra_values WHERE thread = ? AND visit = ? AND name = ?", *key)
     assert row is not None
-    return str(row[0])
+    return str(unseal(tx.seals, "values", "value", key, row[0]))
 
 
 def _visit_ended(tx: Tx, thread: str, record: VisitRecord) -> None:
+    text = json.dumps(record.error) if record.error else None
+    error = seal(tx.seals, "visits", "error", (thread, record.visit), text)
     tx.execute(
         "INSERT INTO vertebra_visits (thread, visit, node, step, run_id, outcome, executions, started_at, "
         "finished_at, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (thread, visit) DO UPDATE SET "
         "run_id = excluded.run_id, outcome = excluded.outcome, finished_at = excluded.finished_at, "
         "executions = vertebra_visits.executions + excluded.executions, error = excluded.error",
         *(thread, record.visit, record.node, record.step, record.run_id, record.outcome, record.executions),
-        *(record.started_at, record.finished_at, json.dumps(record.error) if record.error else None),
+        *(record.started_at, record.finished_at, error),
     )
 
 
-def _record(row: Row) -> CallRecord:
+def _record(seals: Seals, row: Row) -> CallRecord:
     (thread, visit, digest, epoch, ordinal, run_id, node, step, kind, endpoint, model, status, request, sequence) = row[
         :14
     ]
     (a_status, a_headers, a_body, tokens_in, tokens_out, started, finished, sends, lost, replays, attempts) = row[14:25]
+    key = (thread, visit, digest, int(epoch), int(ordinal))
+    request_hash, request = unseal_request(seals, key, request)
     answer = None
     if status == "done":
-        headers = tuple((str(k), str(v)) for k, v in json.loads(a_headers))
-        body = b"" if a_body is None else bytes(a_body)
-        answer = RecordedAnswer(int(a_status), headers, body, _int(tokens_in), _int(tokens_out), pruned=a_body is None)
+        kept = json.loads(unseal(seals, "calls", "answer_headers", key, a_headers))
+        headers = tuple((str(k), str(v)) for k, v in kept)
+        body = unseal(seals, "calls", "answer_body", key, a_body)
+        sizes = _int(tokens_in), _int(tokens_out)
+        answer = RecordedAnswer(int(a_status), headers, body or b"", *sizes, pruned=body is None)
     return CallRecord(
-        key=CallKey(thread, visit, digest, int(epoch), int(ordinal)),
+        key=CallKey(thread, visit, request_hash, int(epoch), int(ordinal)),
         run_id=run_id,
         node=node,
         step=int(step),
@@ -305,7 +335,7 @@ def _record(row: Row) -> CallRecord:
         sends=int(sends),
         lost=int(lost),
         replays=int(replays),
-        attempts=tuple(_attempts(attempts)),
+        attempts=tuple(_attempts(unseal(seals, "calls", "attempts", key, attempts))),
         sequence=_int(sequence),
         origin=row[25],
     )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from vertebra.databases import migrating
-from vertebra.databases.database import Database
+from vertebra.databases.database import Database, Tx
+from vertebra.databases.vault import key_table
+
+KEYS = "vertebra_keys"
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -137,11 +140,25 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE vertebra_calls ADD COLUMN origin TEXT",
         "CREATE INDEX vertebra_threads_by_parent ON vertebra_threads (parent)",
     ),
+    (key_table(KEYS),),
 )
+
+VERSIONS = "vertebra_schema"
+"""Where their version is noted: a database has the tables if it has this one."""
+
+_WITH_CONTENT = ("vertebra_threads", "vertebra_state_checkpoints", "checkpoints")
+"""Of run records, of state, and of LangGraph's own savers."""
 
 THREAD_TABLES = ("calls", "epochs", "values", "visits", "answers", "timers", "interventions", "threads")
 
 
 def migrate(database: Database) -> int:
     """Bring the tables to this release's version: see ``databases.migrating``."""
-    return migrating.migrate(database, MIGRATIONS, table="vertebra_schema")
+    return migrating.migrate(database, MIGRATIONS, table=VERSIONS)
+
+
+def is_empty(tx: Tx, backend: str) -> bool:
+    """Whether the database has no content of any thread."""
+    return not any(
+        migrating.has_table(tx, table, backend) and tx.one(f"SELECT 1 FROM {table} LIMIT 1") for table in _WITH_CONTENT
+    )

@@ -14,7 +14,7 @@ from vertebra.checkpointers.fencing import require_held
 from vertebra.checkpointers.forks import Forks
 from vertebra.checkpointers.journal import Journal
 from vertebra.checkpointers.lease import Lease
-from vertebra.checkpointers.migrations import migrate
+from vertebra.checkpointers.migrations import KEYS, is_empty, migrate
 from vertebra.checkpointers.pruning import Progress, Pruner
 from vertebra.checkpointers.recordings import Recordings
 from vertebra.checkpointers.retention import Retention
@@ -22,7 +22,9 @@ from vertebra.checkpointers.runs import RunStore
 from vertebra.checkpointers.versions import VersionStore
 from vertebra.databases.database import open_database
 from vertebra.databases.failures import closed, driver_errors
+from vertebra.databases.keys import Encryption, KeyProvider, provider_of
 from vertebra.databases.url import StoreUrl
+from vertebra.databases.vault import open_seals, require_plain, rewrap
 from vertebra.errors import UsageError
 from vertebra.types import Pruned
 
@@ -36,17 +38,23 @@ class Store:
     ``saver`` loads LangGraph and is made when first asked for: listing threads does not need it.
     """
 
-    def __init__(self, url: StoreUrl, *, saver: Any = None) -> None:
+    def __init__(self, url: StoreUrl, *, saver: Any = None, encryption: Encryption | None = None) -> None:
         self.url = url.absolute()
         self._given_saver = saver
         self._types: set[type[Any]] = set()
         self._saver: OrderedSaver | None = None
         self._close_saver: Any = None
         self._closed = False
+        self._provider: KeyProvider | None = None
         self._lock = threading.Lock()
         self.database = open_database(self.url)
         try:
             migrate(self.database)
+            if encryption is None:
+                require_plain(self.database, KEYS)
+            else:
+                self._provider = provider_of(encryption)
+                self.database.seals = open_seals(self.database, self.url, KEYS, self._provider, is_empty)
         except BaseException:
             self.database.close()
             raise
@@ -62,6 +70,20 @@ class Store:
             self._types |= (new := set(types))
             if self._saver is not None and self._given_saver is None:
                 self._saver.with_allowlist({(kind.__module__, kind.__name__) for kind in new})
+
+    def rekey(self) -> int:
+        """Wrap the store's own keys under the current key alone: the older ones given may be thrown away then.
+
+        Returns how many there were to wrap. Rows stay as they are. Raises ``UsageError`` if the store is not encrypted.
+        """
+        if self._provider is None:
+            raise UsageError("The store is not encrypted.", remedy="open it with encryption=[new key, old key].")
+        return rewrap(self.database, KEYS, self._provider)
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether content is sealed."""
+        return self.database.seals.on
 
     @property
     def saver(self) -> OrderedSaver:
@@ -81,7 +103,7 @@ class Store:
             return OrderedSaver(self._given_saver, fence=self._fence)
         errors = functools.partial(driver_errors, self.url)
         with errors():
-            inner, self._close_saver = open_saver(self.url, serializer(self._types))
+            inner, self._close_saver = open_saver(self.url, serializer(self._types), self.database.seals)
         return OrderedSaver(inner, errors=errors, fence=self._fence if self.url.backend == "memory" else None)
 
     async def prune(
@@ -147,13 +169,15 @@ class Store:
         self.close()
 
 
-def open_checkpointer(url: str | Any, *, journal: str | None = None) -> Store:
+def open_checkpointer(url: str | Any, *, journal: str | None = None, encryption: Encryption | None = None) -> Store:
     """Open ``memory://``, ``sqlite:///file`` or ``postgresql://...``.
 
     A LangGraph saver object is taken too: then ``journal`` is the URL of the database for the
     journal and the run records (by default they are kept in memory and die with the process).
-    Raises ``StoreUrlInvalid``, ``StoreUnavailable``, ``StoreCorrupt``, ``StoreTooNew``, ``MissingExtra``, and
-    ``UsageError`` for anything else.
+    ``encryption``: a key of 32 bytes in base64, several of which the first seals and all open, or a ``KeyProvider``:
+    then all content of state and journal is sealed. Of a saver object, whose serializer must encrypt, the journal is.
+    Raises ``StoreUrlInvalid``, ``StoreUnavailable``, ``StoreCorrupt``, ``StoreTooNew``, ``EncryptionError``,
+    ``MissingExtra``, and ``UsageError`` for anything else.
 
     Example::
 
@@ -161,12 +185,19 @@ def open_checkpointer(url: str | Any, *, journal: str | None = None) -> Store:
             app = graph.compile(checkpointer=store)
     """
     if isinstance(url, Store):
+        if encryption is not None and not url.encrypted:
+            raise UsageError("The store is open, and not encrypted.", remedy="give the key where it is opened.")
         return url
     if isinstance(url, str):
-        return Store(StoreUrl.parse(url))
+        return Store(StoreUrl.parse(url), encryption=encryption)
     if not hasattr(url, "get_tuple"):
         raise UsageError(
             f"{type(url).__name__} is no place to keep state.",
             remedy="pass a URL (memory://, sqlite:///file.db, postgresql://...), an open store or a LangGraph saver.",
         )
-    return Store(StoreUrl.parse(journal or "memory://"), saver=url)
+    if encryption is not None and not hasattr(getattr(url, "serde", None), "cipher"):
+        raise UsageError(
+            f"{type(url).__name__} would write the state as it is.",
+            remedy="pass a URL to have state and journal encrypted, or give the saver an EncryptedSerializer.",
+        )
+    return Store(StoreUrl.parse(journal or "memory://"), saver=url, encryption=encryption)

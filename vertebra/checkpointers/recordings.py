@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vertebra.checkpointers.content import insert_row, read_rows
 from vertebra.databases.database import Database, Tx
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -39,19 +40,15 @@ class Recordings:
 
         def work(tx: Tx) -> None:
             for table, columns in COLUMNS.items():
-                statement = (
-                    f"INSERT INTO vertebra_{table} (thread, {', '.join(columns)}) "
-                    f"VALUES ({', '.join('?' * (len(columns) + 1))})"
-                )
                 for row in rows.get(table, ()):
-                    tx.execute(statement, thread, *(row[column] for column in columns))
+                    insert_row(tx, table, {"thread": thread, **{column: row[column] for column in columns}})
 
         await self._database.run(work)
 
 
 def _read(tx: Tx, table: str, thread: str) -> list[dict[str, Any]]:
     columns = COLUMNS[table]
-    order = ", ".join(columns[:3])
-    rows = tx.all(f"SELECT {', '.join(columns)} FROM vertebra_{table} WHERE thread = ? ORDER BY {order}", thread)
-    plain = [[bytes(value) if isinstance(value, memoryview) else value for value in row] for row in rows]
-    return [dict(zip(columns, row, strict=True)) for row in plain]
+    where = f"thread = ? ORDER BY {', '.join(columns[:3])}"
+    return [
+        {column: row[column] for column in columns} for row in read_rows(tx, table, ("thread", *columns), where, thread)
+    ]

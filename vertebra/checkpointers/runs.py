@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vertebra.checkpointers.content import seal, unseal
 from vertebra.checkpointers.fencing import lost, require_held
 from vertebra.checkpointers.lease import Holder, Lease, is_dead
 from vertebra.checkpointers.migrations import THREAD_TABLES
 from vertebra.databases.database import Database, Row, Tx
+from vertebra.databases.sealing import Seals
 from vertebra.errors import (
     AnswerMismatch,
     CrashLoop,
@@ -76,7 +78,7 @@ class RunStore:
                 *(value for _, value in wanted),
             )
         )
-        return [_record(row) for row in rows]
+        return [_record(self._database.seals, row) for row in rows]
 
     async def begin(
         self,
@@ -187,7 +189,8 @@ class RunStore:
         rows = await self._database.run(
             lambda tx: tx.all("SELECT interrupt_id, answer FROM vertebra_answers WHERE thread = ?", thread)
         )
-        return {str(i): str(a) for i, a in rows}
+        seals = self._database.seals
+        return {str(i): str(unseal(seals, "answers", "answer", (thread, i), a)) for i, a in rows}
 
     async def set_timer(self, thread: str, name: str, in_s: float, *, lease: Lease | None = None) -> float:
         """Set a timer that survives its process, once; returns when it is due (database clock).
@@ -248,7 +251,7 @@ class RunStore:
 
 def _get(tx: Tx, thread: str) -> ThreadRecord | None:
     row = tx.one(f"SELECT {_COLUMNS} FROM vertebra_threads WHERE thread = ?", thread)
-    return None if row is None else _record(row)
+    return None if row is None else _record(tx.seals, row)
 
 
 def refuse_if_held(tx: Tx, thread: str) -> ThreadRecord | None:
@@ -294,7 +297,7 @@ def _begin(
     now, epoch = tx.now(), 1 if record is None else record.lease_epoch + 1
     values = (
         *(start.graph, start.version, start.fingerprint, json.dumps(start.shape), start.run_id, start.principal),
-        *(start.input, holder.to_text(), epoch, now + ttl_s, now),
+        *(seal(tx.seals, "threads", "input", (thread,), start.input), holder.to_text(), epoch, now + ttl_s, now),
     )
     if record is None:
         tx.execute(
@@ -408,7 +411,7 @@ def _finish(tx: Tx, lease: Lease, status: RunStatus, error: Mapping[str, Any] | 
     tx.execute(
         "UPDATE vertebra_threads SET status = ?, error = ?, lease_holder = NULL, lease_until = NULL, "
         "cancel_requested = 0, updated_at = ? WHERE thread = ?",
-        *(status, None if error is None else json.dumps(error), tx.now(), lease.thread),
+        *(status, _error_text(tx, lease.thread, error), tx.now(), lease.thread),
     )
     # Who asked was told that it will stop: it has not ended, so it stops here.
     if status == "cancelled" or (record.cancel_requested and status != "done"):
@@ -425,8 +428,12 @@ def _set_aside(tx: Tx, thread: str, error: Mapping[str, Any]) -> None:
         tx.execute(
             "UPDATE vertebra_threads SET status = 'failed', error = ?, lease_holder = NULL, lease_until = NULL, "
             "lease_epoch = lease_epoch + 1, updated_at = ? WHERE thread = ?",
-            *(json.dumps(error), tx.now(), thread),
+            *(_error_text(tx, thread, error), tx.now(), thread),
         )
+
+
+def _error_text(tx: Tx, thread: str, error: Mapping[str, Any] | None) -> Any:
+    return seal(tx.seals, "threads", "error", (thread,), None if error is None else json.dumps(error))
 
 
 def _cancel(tx: Tx, thread: str) -> bool:
@@ -458,7 +465,8 @@ def _answer(tx: Tx, thread: str, interrupt_id: str, answer: str, principal: str 
     if row is None:
         tx.execute(
             "INSERT INTO vertebra_answers (thread, interrupt_id, answer, principal, at) VALUES (?, ?, ?, ?, ?)",
-            *(thread, interrupt_id, answer, principal, tx.now()),
+            *(thread, interrupt_id, seal(tx.seals, "answers", "answer", (thread, interrupt_id), answer)),
+            *(principal, tx.now()),
         )
         # From here on it can be recovered: whoever took the answer may die before driving the thread on.
         tx.execute(
@@ -467,7 +475,7 @@ def _answer(tx: Tx, thread: str, interrupt_id: str, answer: str, principal: str 
             *(tx.now(), thread),
         )
         return True
-    if row[0] != answer:
+    if unseal(tx.seals, "answers", "answer", (thread, interrupt_id), row[0]) != answer:
         raise AnswerMismatch(
             f"Interrupt {interrupt_id!r} of thread {thread!r} already has another answer.",
             thread=thread,
@@ -476,9 +484,10 @@ def _answer(tx: Tx, thread: str, interrupt_id: str, answer: str, principal: str 
     return False
 
 
-def _record(row: Row) -> ThreadRecord:
+def _record(seals: Seals, row: Row) -> ThreadRecord:
     (thread, graph, version, fingerprint, shape, run_id, status, branch, recoveries, created, updated) = row[:11]
     (holder, epoch, until, cancel, principal, error, story, given, parent, parent_checkpoint, seed) = row[11:]
+    error = unseal(seals, "threads", "error", (thread,), error)
     return ThreadRecord(
         thread=thread,
         graph=graph,
@@ -498,7 +507,7 @@ def _record(row: Row) -> ThreadRecord:
         principal=principal,
         error=json.loads(error) if error else None,
         story=tuple(json.loads(story)),
-        input=None if given is None else bytes(given),
+        input=unseal(seals, "threads", "input", (thread,), given),
         parent=parent,
         parent_checkpoint=parent_checkpoint,
         seed=seed,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from vertebra.databases.sealing import NO_SEALS, Seals
 from vertebra.databases.url import StoreUrl
 from vertebra.errors import MissingExtra
 
@@ -21,13 +22,15 @@ def serializer(types: Iterable[type[Any]] = ()) -> SerializerProtocol:
     return JsonPlusSerializer(pickle_fallback=False, allowed_msgpack_modules=allowed or None)
 
 
-def open_saver(url: StoreUrl, serde: SerializerProtocol) -> tuple[BaseCheckpointSaver[Any], Callable[[], None]]:
+def open_saver(
+    url: StoreUrl, serde: SerializerProtocol, seals: Seals = NO_SEALS
+) -> tuple[BaseCheckpointSaver[Any], Callable[[], None]]:
     """The saver for a URL, its tables made, and the function that closes it."""
     if url.backend != "postgresql":
         from vertebra.checkpointers.sqlite import SqliteCheckpointer
 
         # In memory each connection has a database of its own: the run records are in another.
-        sqlite = SqliteCheckpointer(url, serde=serde, fenced=url.backend == "sqlite")
+        sqlite = SqliteCheckpointer(url, serde=serde, fenced=url.backend == "sqlite", seals=seals)
         return sqlite, sqlite.close
     try:
         import langgraph.checkpoint.postgres  # noqa: F401
@@ -39,5 +42,5 @@ def open_saver(url: StoreUrl, serde: SerializerProtocol) -> tuple[BaseCheckpoint
             remedy="pip install 'vertebra[postgres]'",
             extra="postgres",
         ) from error
-    postgres = PostgresCheckpointer(url, serde=serde, fenced=True)
+    postgres = PostgresCheckpointer(url, serde=serde, fenced=True, seals=seals)
     return postgres, postgres.close

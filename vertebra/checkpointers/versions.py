@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vertebra.checkpointers.content import seal
 from vertebra.checkpointers.journal import note_intervention
 from vertebra.checkpointers.lease import Holder, Lease
 from vertebra.checkpointers.runs import cancel_now, refuse_if_held
@@ -104,7 +105,8 @@ def _settle(tx: Tx, lease: Lease, settled: Settled) -> None:
         *(settled.version, settled.fingerprint, json.dumps(settled.shape), tx.now(), lease.thread),
     )
     if settled.input is not None:
-        tx.execute("UPDATE vertebra_threads SET input = ? WHERE thread = ?", settled.input, lease.thread)
+        given = seal(tx.seals, "threads", "input", (lease.thread,), settled.input)
+        tx.execute("UPDATE vertebra_threads SET input = ? WHERE thread = ?", given, lease.thread)
     if settled.asks_again:
         tx.execute(
             "UPDATE vertebra_threads SET status = 'running' WHERE thread = ? AND status = 'interrupted'", lease.thread

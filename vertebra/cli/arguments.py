@@ -39,6 +39,7 @@ ENVIRONMENT = """environment:
   VERTEBRA_STORE   the default of --store
   VERTEBRA_MODEL   the default of --model
   VERTEBRA_MEMORY  the default of --memory
+  VERTEBRA_ENCRYPTION_KEY   32 bytes in base64, for what is encrypted; old keys after a comma; never printed
   OPENAI_API_KEY, OPENAI_BASE_URL   as for openai; never stored, never printed
   NO_COLOR         set to anything: no colour
 """

@@ -17,7 +17,7 @@ from vertebra.checkpointers import Store
 from vertebra.cli import histories, printing, pruning, verifications
 from vertebra.cli.arguments import exit_code, parser
 from vertebra.cli.differing import diff
-from vertebra.cli.loading import load_graph, open_store, read_json, require_store
+from vertebra.cli.loading import encryption_key, load_graph, open_store, read_json, require_store
 from vertebra.cli.options import memory_option
 from vertebra.cli.progress import Progress
 from vertebra.cli.terminal import Terminal, clean
@@ -84,7 +84,10 @@ class _Stop:
 @contextlib.asynccontextmanager
 async def _app(options: argparse.Namespace) -> AsyncIterator[tuple[App, _Stop]]:
     app: App = load_graph(options.graph).compile(
-        checkpointer=options.store, default_model=options.model, **memory_option(options)
+        checkpointer=options.store,
+        default_model=options.model,
+        encryption=encryption_key(),
+        **memory_option(options),
     )
     task = asyncio.current_task()
     assert task is not None

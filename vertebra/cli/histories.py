@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from vertebra.cli import printing
-from vertebra.cli.loading import load_graph, open_store, read_json, require_store
+from vertebra.cli.loading import encryption_key, load_graph, open_store, read_json, require_store
 from vertebra.cli.terminal import Terminal, clean, fit
 from vertebra.types import Edge, ThreadTree
 
@@ -35,7 +35,7 @@ async def fork(options: argparse.Namespace) -> int:
     """Make a fork, and tell how it stands."""
     require_store(options.store)
     update = None if options.update is None else read_json(options.update)
-    app = load_graph(options.graph).compile(checkpointer=options.store)
+    app = load_graph(options.graph).compile(checkpointer=options.store, encryption=encryption_key())
     async with app:
         run = await app.fork(
             options.thread,

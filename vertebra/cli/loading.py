@@ -87,6 +87,8 @@ def _read(path: str) -> str:
 def require_store(url: str) -> None:
     """Refuse a store that cannot have threads yet, rather than make one. Raises ``StoreError``, ``UsageError``."""
     from vertebra.checkpointers import StoreUrl
+    from vertebra.checkpointers.migrations import VERSIONS
+    from vertebra.databases.looking import has_table
 
     parsed = StoreUrl.parse(url)
     if parsed.backend == "memory":
@@ -95,6 +97,16 @@ def require_store(url: str) -> None:
         raise StoreUnavailable(
             f"There is no database {parsed.path!r}.", remedy="name it with --store, or set VERTEBRA_STORE."
         )
+    if not has_table(parsed, VERSIONS):
+        raise StoreUnavailable(
+            f"{parsed} has no threads of Vertebra, and was left as it is.",
+            remedy="name another database with --store; `vertebra run` makes its tables in this one.",
+        )
+
+
+def encryption_key() -> str | None:
+    """From the environment alone: a command line is seen by all who list processes, and URLs are printed."""
+    return os.environ.get("VERTEBRA_ENCRYPTION_KEY") or None
 
 
 def open_store(url: str) -> Store:
@@ -102,4 +114,4 @@ def open_store(url: str) -> Store:
     from vertebra.checkpointers import open_checkpointer
 
     require_store(url)
-    return open_checkpointer(url)
+    return open_checkpointer(url, encryption=encryption_key())

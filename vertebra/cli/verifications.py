@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from vertebra.cli import printing
-from vertebra.cli.loading import load_graph, read_json, require_store
+from vertebra.cli.loading import encryption_key, load_graph, read_json, require_store
 from vertebra.cli.options import memory_option
 from vertebra.cli.terminal import Terminal, clean
 from vertebra.types import Difference, Verification
@@ -28,7 +28,10 @@ async def verify(options: argparse.Namespace) -> int:
         require_store(options.store)
     store = options.store if needs_store else "memory://"
     app: App = load_graph(options.graph).compile(
-        checkpointer=store, default_model=options.model, **memory_option(options)
+        checkpointer=store,
+        default_model=options.model,
+        encryption=encryption_key() if needs_store else None,
+        **memory_option(options),
     )
     terminal = Terminal.of(sys.stdout)
     found = []
@@ -59,7 +62,7 @@ async def _verifications(app: App, options: argparse.Namespace) -> AsyncIterator
 async def export(options: argparse.Namespace) -> int:
     """Print a recorded thread as JSON."""
     require_store(options.store)
-    async with load_graph(options.graph).compile(checkpointer=options.store) as app:
+    async with load_graph(options.graph).compile(checkpointer=options.store, encryption=encryption_key()) as app:
         print(json.dumps(await app.export(options.thread), indent=1, sort_keys=True))
     return 0
 

@@ -8,6 +8,7 @@ an event loop, so one open store serves any loop and any thread.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import random
 import sqlite3
@@ -18,6 +19,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
 from vertebra.databases.failures import closed, driver_errors, require_postgres
+from vertebra.databases.sealing import NO_SEALS, Seals
 from vertebra.databases.url import StoreUrl
 from vertebra.errors import StoreUnavailable, StoreUrlInvalid
 
@@ -31,7 +33,12 @@ IDLE_TRANSACTION_S = 10.0
 
 
 class Tx(Protocol):
-    """One open transaction. Statements take ``?`` for each argument on every backend."""
+    """One open transaction. Statements take ``?`` for each argument on every backend.
+
+    ``seals``: what content passes on its way into a row and out of it.
+    """
+
+    seals: Seals
 
     backend: str
     """``sqlite`` or ``postgresql``, for what only one of them has."""
@@ -54,9 +61,10 @@ class Tx(Protocol):
 
 
 class Database(Protocol):
-    """Transactions, from async or sync code."""
+    """Transactions, from async or sync code. ``seals`` is what they are given: none, until a store is encrypted."""
 
     backend: str
+    seals: Seals
 
     async def run(self, work: Callable[[Tx], T]) -> T: ...
 
@@ -87,6 +95,7 @@ class SqliteDatabase:
         self._lock = threading.RLock()
         self._executor = None if url.backend == "memory" else ThreadPoolExecutor(1, "vertebra-sqlite")
         self._closed = False
+        self.seals: Seals = NO_SEALS
         self._connection = connect_sqlite(url)
         if forgetting:
             self._connection.execute("PRAGMA secure_delete=ON")
@@ -102,7 +111,7 @@ class SqliteDatabase:
                 raise closed(f"store {self._url}")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                result = work(SqliteTx(self._connection))
+                result = work(SqliteTx(self._connection, self.seals))
                 self._connection.commit()
             except BaseException:
                 self._connection.rollback()
@@ -182,8 +191,9 @@ class SqliteTx:
 
     backend = "sqlite"
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, seals: Seals) -> None:
         self._connection = connection
+        self.seals = seals
 
     def execute(self, sql: str, *args: Any) -> int:
         return self._connection.execute(sql, args).rowcount
@@ -216,6 +226,7 @@ class PostgresDatabase:
     def __init__(self, url: StoreUrl) -> None:
         self._url = url
         self._executor = ThreadPoolExecutor(POOL_SIZE, "vertebra-postgres")
+        self.seals: Seals = NO_SEALS
         self._pool = open_pool(url)
 
     async def run(self, work: Callable[[Tx], T]) -> T:
@@ -226,7 +237,7 @@ class PostgresDatabase:
             if self._pool.closed:
                 raise closed(f"store {self._url}")
             with self._pool.connection() as connection, connection.transaction():
-                return work(PostgresTx(connection))
+                return work(PostgresTx(connection, self.seals))
 
     async def wipe(self) -> None:
         """Nothing: see ``Database.wipe``."""
@@ -286,8 +297,9 @@ class PostgresTx:
 
     backend = "postgresql"
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, seals: Seals) -> None:
         self._connection = connection
+        self.seals = seals
 
     def execute(self, sql: str, *args: Any) -> int:
         return int(self._connection.execute(sql.replace("?", "%s"), args).rowcount)
@@ -318,3 +330,15 @@ def open_database(url: StoreUrl, *, forgetting: bool = False) -> Database:
     Raises ``StoreUnavailable``, ``StoreCorrupt`` or ``MissingExtra``.
     """
     return PostgresDatabase(url) if url.backend == "postgresql" else SqliteDatabase(url, forgetting=forgetting)
+
+
+def read_apart(url: StoreUrl, work: Callable[[Tx], T]) -> T:
+    """Read on a connection of its own, outside of whatever transaction is open; of no use for ``memory://``."""
+    with driver_errors(url):
+        if url.backend == "sqlite":
+            with contextlib.closing(connect_sqlite(url)) as connection:
+                return work(SqliteTx(connection, NO_SEALS))
+        import psycopg
+
+        with psycopg.connect(url.dsn, autocommit=True, connect_timeout=int(CONNECT_TIMEOUT_S)) as connection:
+            return work(PostgresTx(connection, NO_SEALS))

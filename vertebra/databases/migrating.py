@@ -40,3 +40,11 @@ def _migrate(tx: Tx, migrations: Migrations, table: str, backend: str) -> int:
                 tx.execute(sql.replace("BLOB", "BYTEA") if backend == "postgresql" else sql)
         tx.execute(f"INSERT INTO {table} (version) VALUES (?)", number)
     return len(migrations)
+
+
+def has_table(tx: Tx, name: str, backend: str) -> bool:
+    """Whether there is such a table."""
+    if backend == "postgresql":
+        found = tx.one("SELECT to_regclass(?) IS NOT NULL", name)
+        return found is not None and bool(found[0])
+    return tx.one("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", name) is not None

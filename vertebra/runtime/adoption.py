@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from vertebra.databases.keys import Encryption
 from vertebra.errors import UsageError
 from vertebra.graphs.shape import fingerprint
 from vertebra.nodes.retry import because_of_an_answer
@@ -77,6 +78,7 @@ class AdoptedGraph:
         *,
         checkpointer: Any = "memory://",
         journal: str | None = None,
+        encryption: Encryption | None = None,
         models: Mapping[str, str] | None = None,
         default_model: str | None = None,
         lease_ttl_s: float = LEASE_TTL_S,
@@ -97,6 +99,7 @@ class AdoptedGraph:
         services, owns = open_services(
             checkpointer,
             journal,
+            encryption,
             _types_of(self.builder),
             models=models,
             default_model=default_model,

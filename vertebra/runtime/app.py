@@ -13,6 +13,7 @@ from vertebra.checkpointers.lease import new_holder
 from vertebra.checkpointers.opening import Store
 from vertebra.checkpointers.pruning import Progress
 from vertebra.checkpointers.runs import Start
+from vertebra.databases.keys import Encryption
 from vertebra.errors import AppDraining, CrashLoop, ThreadCancelled, ThreadNotFound, UsageError
 from vertebra.graphs.definition import Definition, Graph
 from vertebra.graphs.shape import fingerprint, shape
@@ -86,6 +87,7 @@ class App(LangGraphFace, SyncFace):
         *,
         checkpointer: str | Store | Any = "memory://",
         journal: str | None = None,
+        encryption: Encryption | None = None,
         memory: str | Memory | None = None,
         models: Mapping[str, str] | None = None,
         default_model: str | None = None,
@@ -100,6 +102,7 @@ class App(LangGraphFace, SyncFace):
 
         ``checkpointer``: a URL (``memory://``, ``sqlite:///file``, ``postgresql://...``), an open
         store, or a LangGraph saver; with a saver, ``journal`` is the URL for journal and run records.
+        ``encryption``: the key, or keys, under which content is sealed in the database: see ``open_checkpointer``.
         ``memory``: a URL, or an open ``Memory``: what ``ctx.memory`` is in nodes; often another database.
         ``models`` turns tasks of ``@llm`` into models, ``default_model`` serves the others.
         ``lease_ttl_s``: after this long without a heartbeat another process may take a thread over.
@@ -111,6 +114,7 @@ class App(LangGraphFace, SyncFace):
         services, owns = open_services(
             checkpointer,
             journal,
+            encryption,
             state_types(definition),
             memory=memory,
             models=models,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vertebra.checkpointers.opening import open_checkpointer
+from vertebra.databases.keys import Encryption
 from vertebra.graphs.compilation import build
 from vertebra.graphs.definition import Definition
 from vertebra.memory import open_memory
@@ -30,6 +31,7 @@ def compile_definition(definition: Definition) -> Any:
 def open_services(
     checkpointer: Any,
     journal: str | None,
+    encryption: Encryption | None,
     types: set[type[Any]],
     *,
     memory: Any = None,
@@ -43,7 +45,7 @@ def open_services(
     sender: Sender | None,
 ) -> tuple[AppServices, bool]:
     """What an app stands on, and whether it has opened the store itself."""
-    store = open_checkpointer(checkpointer, journal=journal)
+    store = open_checkpointer(checkpointer, journal=journal, encryption=encryption)
     store.allow(types)
     clock = clock or SystemClock()
     parts = DoorParts(store.journal, sender or HttpSender(), clock, max_answer_bytes=max_answer_bytes)

@@ -1,12 +1,14 @@
-"""Values as bytes, through any LangGraph serializer; what it encrypts is encrypted last.
+"""Values as bytes, through any LangGraph serializer; what is encrypted is encrypted last.
 
 Two equal values must give equal bytes, so that the second is not stored again, and ciphertexts of equal
 texts differ. So a value is first made into plain typed bytes (``dump``), compared and joined as such, and
-sealed on its way to the file (``seal``).
+sealed on its way to the database (``seal``): by the store's seals, to the thread and the place, or else by the
+cipher of the serializer, if it has one.
 """
 
 from __future__ import annotations
 
+import copy
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
+from vertebra.databases.sealing import MARK, NO_SEALS, Seals, key_missing
 from vertebra.errors import UsageError
 
 _NULL, _BYTES, _MSGPACK = 0, 1, 3
@@ -21,7 +24,8 @@ _JOINABLE = frozenset({_NULL, _BYTES, _MSGPACK})
 _KINDS = {"null": _NULL, "bytes": _BYTES, "bytearray": 2, "msgpack": _MSGPACK, "json": 4}
 _NAMES = {tag: name for name, tag in _KINDS.items()}
 _OTHER = 0xF0  # followed by the length and the name of the kind
-_SEALED = 0xFF  # followed by the length and the name of the cipher
+_SEALED = 0xFF  # followed by the length and the name of the cipher; 0xFE is what the store's own seals begin with
+_STATE = "vertebra_state"
 
 
 class Codec:
@@ -31,12 +35,25 @@ class Codec:
     makes bytes, the other seals them.
     """
 
-    def __init__(self, serde: SerializerProtocol) -> None:
+    def __init__(self, serde: SerializerProtocol, seals: Seals = NO_SEALS) -> None:
+        self._seals = seals
+        self._thread = ""
         self._cipher: Any = getattr(serde, "cipher", None)
         plain: Any = serde if self._cipher is None else getattr(serde, "serde", serde)
         self._dumps: Callable[[Any], tuple[str, bytes]] = plain.dumps_typed
         self._loads: Callable[[tuple[str, bytes]], Any] = plain.loads_typed
         self._joins = isinstance(plain, JsonPlusSerializer)
+
+    def of(self, thread: str) -> Codec:
+        """The same for what belongs to one thread: it opens in no other."""
+        bound = copy.copy(self)
+        bound._thread = thread
+        return bound
+
+    @property
+    def binds(self) -> bool:
+        """Whether what is stored opens in its own thread and place alone, so that a copy must be sealed anew."""
+        return self._seals.on
 
     def dump(self, value: Any) -> bytes:
         """The value with its kind, in plain bytes."""
@@ -53,6 +70,8 @@ class Codec:
         if tag == _OTHER:
             end = 2 + typed[1]
             return self._loads((typed[2:end].decode(), typed[end:]))
+        if tag == _MSGPACK and self._joins:
+            return self._loads((_NAMES[tag], memoryview(typed)[1:]))  # type: ignore[arg-type] # not copied
         return self._loads((_NAMES[tag], typed[1:]))
 
     def load_all(self, many: Sequence[bytes]) -> list[Any]:
@@ -69,8 +88,10 @@ class Codec:
             return None
         return bytes((_MSGPACK,)) + _array_head(len(many)) + b"".join(map(_element, many))
 
-    def seal(self, plain: bytes) -> bytes:
-        """What goes into the file."""
+    def seal(self, plain: bytes, *place: str | int | None) -> bytes:
+        """What goes into the database, at this place of the thread."""
+        if self._seals.on:
+            return self._seals.seal(plain, _STATE, self._thread, *place)
         if self._cipher is None:
             return plain
         name: str
@@ -78,8 +99,15 @@ class Codec:
         name, ciphertext = self._cipher.encrypt(plain)
         return bytes((_SEALED, len(name.encode()))) + name.encode() + ciphertext
 
-    def unseal(self, stored: bytes) -> bytes:
-        """What ``seal`` was given; bytes that were stored before there was a cipher are taken as they are."""
+    def unseal(self, stored: bytes, *place: str | int | None) -> bytes:
+        """What ``seal`` was given. Raises ``EncryptionError``.
+
+        What was stored before the serializer had a cipher is taken as it is; where the store has seals, nothing is.
+        """
+        if self._seals.on:
+            return self._seals.unseal(stored, _STATE, self._thread, *place)
+        if stored[0] == MARK[0]:
+            raise key_missing()
         if stored[0] != _SEALED:
             return stored
         if self._cipher is None:

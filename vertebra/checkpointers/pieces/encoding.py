@@ -18,6 +18,7 @@ from vertebra.checkpointers.pieces.codec import Codec
 from vertebra.checkpointers.pieces.memo import Latest, Sequence, ThreadMemo
 
 LIST, DICT = 0, 1
+PIECE = "piece"  # the place that a piece is sealed to, with its number
 FROZEN = frozenset({str, bytes, int, float, bool, type(None)})
 SMALL_ITEM = 24  # bytes that an item may have to stand in its list: there it is copied some 16 times
 SMALL_VALUE = 64  # the same for a value that stands in the checkpoint
@@ -33,7 +34,7 @@ class Encoder:
     """
 
     def __init__(self, codec: Codec, memo: ThreadMemo, *, trust_identity: bool = True) -> None:
-        self._codec = codec
+        self._codec = codec.of(memo.thread)
         self._memo = memo
         self._trust = trust_identity
         self.pieces: list[tuple[int, bytes]] = []
@@ -79,12 +80,12 @@ class Encoder:
         store = self._store(items, [None] * len(items), joined=False)
         return [LIST if type(value) is list else DICT, digits(build(entries, (), 0, store))]
 
-    def packed(self, record: Any, limit: int) -> bytes:
-        """A record for a row: sealed bytes, or the number of the piece that has them when they are longer."""
+    def packed(self, record: Any, limit: int, *place: str | int | None) -> bytes:
+        """A record for the row at ``place``: sealed bytes, or the number of a piece that has them if they are long."""
         plain = self._codec.dump(record)
         if len(plain) > limit:
             plain = self._codec.dump(self._piece(plain))
-        return self._codec.seal(plain)
+        return self._codec.seal(plain, *place)
 
     def _sequence(self, items: list[Any], old: Sequence | None) -> Sequence:
         if old is None:
@@ -150,7 +151,7 @@ class Encoder:
 
     def _piece(self, plain: bytes, digest: bytes | None = None) -> int:
         number = self._memo.next_number()
-        self.pieces.append((number, self._codec.seal(plain)))
+        self.pieces.append((number, self._codec.seal(plain, PIECE, number)))
         if digest is not None:
             self._memo.remember(digest, number)
         return number

@@ -12,15 +12,10 @@ from typing import Any
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from vertebra.checkpointers.pieces.codec import Codec
+from vertebra.checkpointers.postgres.sealing import BLOB, SEALED, WRITE, Sealed, Stored, open_value, seal_value
+from vertebra.databases.sealing import NO_SEALS, Seals, key_missing
 
 KIND = "vertebra.pieces"
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """In place of a value: what refers to its pieces."""
-
-    ref: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,27 +27,43 @@ class Dumped:
 
 
 class MarkingSerializer:
-    """What LangGraph's saver is given as its serializer: values as ``serde`` makes them, and marks."""
+    """What LangGraph's saver is given as its serializer: values as ``serde`` makes them, and marks.
 
-    def __init__(self, serde: SerializerProtocol) -> None:
+    In an encrypted store, blobs as they are: what they open to depends on where they stand, which it does not know.
+    """
+
+    def __init__(self, serde: SerializerProtocol, seals: Seals = NO_SEALS) -> None:
         self._serde = serde
-        self.codec = Codec(serde)
+        self.codec = Codec(serde, seals)
 
     def dumps_typed(self, value: Any) -> tuple[str, bytes]:
         if isinstance(value, Stored):
             return KIND, self.codec.seal(self.codec.dump(value.ref))
         if isinstance(value, Dumped):
             return value.kind, value.data
+        if isinstance(value, Sealed):
+            return value.kind, value.data
         return self._serde.dumps_typed(value)
 
     def loads_typed(self, typed: tuple[str, bytes]) -> Any:
         kind, data = typed
-        return self.load_mark(data) if kind == KIND else self._serde.loads_typed(typed)
+        if self.codec.binds:
+            return Sealed(kind, bytes(data))
+        if kind == SEALED:
+            raise key_missing()
+        return Stored(self._ref(data)) if kind == KIND else self._serde.loads_typed(typed)
 
-    def load_mark(self, data: bytes) -> Stored:
-        """The mark of a blob of this kind."""
-        return Stored(self.codec.load(self.codec.unseal(data)))
+    def ref_of(self, thread: str, namespace: str, channel: str, data: bytes) -> Any:
+        """What a blob of our kind refers to."""
+        if not self.codec.binds:
+            return self._ref(data)
+        return open_value(self.codec.of(thread), Sealed(KIND, bytes(data)), BLOB, namespace, channel)[1].ref
 
-    def dump_now(self, value: Any) -> Dumped:
-        """The value as it is now, whatever becomes of it before it is written."""
+    def dump_now(self, value: Any, thread: str, namespace: str, task: str, channel: str) -> Dumped | Sealed:
+        """A task's write as it is now, whatever becomes of it before it is written."""
+        if self.codec.binds:
+            return seal_value(self.codec.of(thread), KIND, value, None, WRITE, namespace, task, channel)
         return Dumped(*self._serde.dumps_typed(value))
+
+    def _ref(self, data: bytes) -> Any:
+        return self.codec.load(self.codec.unseal(data))

@@ -14,16 +14,19 @@ from vertebra.checkpointers.postgres import tables
 from vertebra.checkpointers.postgres.state import PostgresState
 from vertebra.databases.database import open_pool
 from vertebra.databases.failures import driver_errors
+from vertebra.databases.sealing import Seals
 from vertebra.databases.url import StoreUrl
 
 
-def open_state(url: StoreUrl, serde: SerializerProtocol, *, trust_identity: bool, fenced: bool) -> PostgresState:
+def open_state(
+    url: StoreUrl, serde: SerializerProtocol, *, trust_identity: bool, fenced: bool, seals: Seals
+) -> PostgresState:
     """Raises ``StoreUrlInvalid``, ``StoreUnavailable``, ``StoreTooNew``."""
     pool = open_pool(url, quietly=True, row_factory=dict_row, prepare_threshold=0)
     try:
         with driver_errors(url):
             _make_tables(pool)
-        return PostgresState(url, pool, serde, trust_identity=trust_identity, fenced=fenced)
+        return PostgresState(url, pool, serde, trust_identity=trust_identity, fenced=fenced, seals=seals)
     except BaseException:
         pool.close()
         raise

@@ -12,8 +12,10 @@ from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.serde.types import TASKS
 
 from vertebra.checkpointers.pieces.decoding import Decoder
+from vertebra.checkpointers.pieces.encoding import PIECE
 from vertebra.checkpointers.postgres import tables
 from vertebra.checkpointers.postgres.marking import KIND, MarkingSerializer
+from vertebra.checkpointers.postgres.sealing import reseal
 from vertebra.errors import UsageError
 
 _COPIES = {
@@ -94,7 +96,7 @@ def drop(connection: Any, serde: MarkingSerializer, thread: str, places: Sequenc
     _sweep_pieces(connection, serde, thread)
 
 
-def copy(connection: Any, source: str, target: str) -> None:
+def copy(connection: Any, serde: MarkingSerializer, source: str, target: str) -> None:
     """The rows of one thread for another that has none. Raises ``UsageError`` when there is one.
 
     References are within a thread, so they stay as they are.
@@ -121,6 +123,12 @@ def copy(connection: Any, source: str, target: str) -> None:
         """,
         (source, target),
     )
+    if serde.codec.binds:
+        before, after = serde.codec.of(source), serde.codec.of(target)
+        reseal(connection, target, before, after)
+        tables.reseal(
+            connection, target, lambda number, data: after.seal(before.unseal(data, PIECE, number), PIECE, number)
+        )
 
 
 def _needed(saver: PostgresSaver, thread: str, namespace: str, id: str) -> set[Place]:
@@ -152,11 +160,11 @@ def _sweep_pieces(connection: Any, serde: MarkingSerializer, thread: str) -> Non
     ).fetchall()
     if not rows:
         return
-    decoder = Decoder(serde.codec, lambda numbers: tables.fetch(connection, thread, numbers), {})
+    decoder = Decoder(serde.codec.of(thread), lambda numbers: tables.fetch(connection, thread, numbers), {})
     marks = connection.execute(
-        "SELECT blob FROM checkpoint_blobs WHERE thread_id = %s AND type = %s", (thread, KIND)
+        "SELECT checkpoint_ns, channel, blob FROM checkpoint_blobs WHERE thread_id = %s AND type = %s", (thread, KIND)
     ).fetchall()
-    refs = [serde.load_mark(row["blob"]).ref for row in marks]
+    refs = [serde.ref_of(thread, row["checkpoint_ns"], row["channel"], row["blob"]) for row in marks]
     dead = {row["number"] for row in rows} - set(decoder.reachable(refs))
     connection.execute(f"{_DELETE_PIECES} AND p.number = ANY(%s)", (thread, list(dead)))
     connection.execute("UPDATE vertebra_state_threads SET generation = generation + 1 WHERE thread = %s", (thread,))

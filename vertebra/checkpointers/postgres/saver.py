@@ -22,6 +22,7 @@ from vertebra.checkpointers.postgres.state import Fence
 from vertebra.checkpointers.savers import serializer
 from vertebra.checkpointers.together import Together
 from vertebra.databases.database import POOL_SIZE, in_thread
+from vertebra.databases.sealing import NO_SEALS, Seals
 from vertebra.databases.url import StoreUrl
 from vertebra.errors import UsageError
 
@@ -36,7 +37,8 @@ class PostgresCheckpointer(BasePostgresSaver):
     they are. ``url``: ``postgresql://...``; ``?durability=power`` waits for the server's log at each commit (the
     default), ``process`` does not. ``serde``: by default MessagePack that revives plain data and LangChain's messages.
     ``trust_identity=False`` looks at every item again at each put, for tests. ``fenced``: the run records of a store
-    are in the same database, so that each commit compares the lease of whatever is written under one.
+    are in the same database, so that each commit compares the lease of whatever is written under one. ``seals``: of the
+    store, if it is encrypted.
 
     Raises ``StoreUrlInvalid``, ``StoreUnavailable``, ``StoreTooNew``, ``MissingExtra``.
 
@@ -53,12 +55,13 @@ class PostgresCheckpointer(BasePostgresSaver):
         serde: SerializerProtocol | None = None,
         trust_identity: bool = True,
         fenced: bool = False,
+        seals: Seals = NO_SEALS,
     ) -> None:
         super().__init__(serde=serde or serializer())
         parsed = StoreUrl.parse(url) if isinstance(url, str) else url
         if parsed.backend != "postgresql":
             raise UsageError(f"{parsed} is no Postgres database.", remedy="use postgresql://..., or open_checkpointer.")
-        self._state = open_state(parsed, self.serde, trust_identity=trust_identity, fenced=fenced)
+        self._state = open_state(parsed, self.serde, trust_identity=trust_identity, fenced=fenced, seals=seals)
         self._threads = ThreadPoolExecutor(POOL_SIZE, "vertebra-state")
 
     def __enter__(self) -> PostgresCheckpointer:

@@ -26,12 +26,14 @@ from vertebra.checkpointers.pieces.encoding import Encoder, in_pieces
 from vertebra.checkpointers.pieces.memo import Latest
 from vertebra.checkpointers.postgres import retention, tables
 from vertebra.checkpointers.postgres.held import HeldWrites, Writes
-from vertebra.checkpointers.postgres.marking import MarkingSerializer, Stored
+from vertebra.checkpointers.postgres.marking import KIND, MarkingSerializer
 from vertebra.checkpointers.postgres.memos import Memos
+from vertebra.checkpointers.postgres.sealing import Stored, open_checkpoint, open_history, seal_checkpoint
 from vertebra.checkpointers.postgres.writing import Stale, changing, look, written
 from vertebra.checkpointers.together import Together
 from vertebra.databases.database import PostgresTx
 from vertebra.databases.failures import closed, driver_errors
+from vertebra.databases.sealing import NO_SEALS, Seals
 from vertebra.databases.url import StoreUrl
 from vertebra.errors import StoreCorrupt, StoreUnavailable
 
@@ -51,13 +53,21 @@ class PostgresState:
     """
 
     def __init__(
-        self, url: StoreUrl, pool: Any, serde: SerializerProtocol, *, trust_identity: bool, fenced: bool
+        self,
+        url: StoreUrl,
+        pool: Any,
+        serde: SerializerProtocol,
+        *,
+        trust_identity: bool,
+        fenced: bool,
+        seals: Seals = NO_SEALS,
     ) -> None:
         self.url = url
         self.fence: Fence | None = None
         self._pool = pool
         self._trust = trust_identity
         self._fenced = fenced
+        self._seals = seals
         self._closed = False
         self._locks = [threading.RLock() for _ in range(LOCKS)]
         self._memos = Memos(pool)
@@ -66,7 +76,7 @@ class PostgresState:
 
     def use(self, serde: SerializerProtocol) -> None:
         """Dump and load with this serializer from now on."""
-        self.serde = MarkingSerializer(serde)
+        self.serde = MarkingSerializer(serde, self._seals)
 
     def close(self) -> None:
         """Make durable what is held, as far as that is possible, and close."""
@@ -121,6 +131,9 @@ class PostgresState:
             memo.has_put(namespace, Latest(checkpoint["id"], {}, {}))
         place: Any = {**config, "configurable": {"checkpoint_ns": "", **config["configurable"]}}
         marked: Any = {**checkpoint, "channel_values": values}
+        codec = self.serde.codec
+        if codec.binds:
+            place, marked, metadata = seal_checkpoint(codec.of(thread), KIND, place, marked, metadata, versions)
         with (
             self._pool.connection() as connection,
             written(connection, self.serde, lease, memo if pieces else None, pieces) as saver,
@@ -135,8 +148,9 @@ class PostgresState:
             for text in (task, path, *(channel for channel, _ in writes)):
                 if b"\0" in text.encode():
                     raise DataError("a text with a NUL character (0x00)")
-        dumped = [(channel, self.serde.dump_now(value)) for channel, value in writes]
         place = {**config, "configurable": {"checkpoint_ns": "", **config["configurable"]}}
+        thread, namespace = str(place["configurable"]["thread_id"]), str(place["configurable"]["checkpoint_ns"])
+        dumped = [(channel, self.serde.dump_now(value, thread, namespace, task, channel)) for channel, value in writes]
         return Writes(place, dumped, task, path, self._lease())
 
     def hold(self, writes: Writes) -> None:
@@ -208,6 +222,9 @@ class PostgresState:
     def pages(self, config: Any, **options: Any) -> Iterator[Sequence[CheckpointTuple]]:
         """What is listed, the newest first, some at a time."""
         self.flush()
+        if self.serde.codec.binds and options.get("filter"):
+            yield from self._filtered(config, **options)
+            return
         marked = self._read(
             lambda connection: list(PostgresSaver(connection, serde=self.serde).list(config, **options))
         )
@@ -218,6 +235,16 @@ class PostgresState:
             except StoreCorrupt:  # unless some were pruned meanwhile
                 yield [found for one in page if (found := self.get(one.config)) is not None]
 
+    def _filtered(self, config: Any, *, filter: Mapping[str, Any], limit: int | None = None, **options: Any) -> Any:
+        """What the database cannot filter, since it cannot read it."""
+        found = 0
+        for page in self.pages(config, **options):
+            fitting = [one for one in page if all(one.metadata.get(key) == value for key, value in filter.items())]
+            yield fitting if limit is None else fitting[: limit - found]
+            found += len(fitting)
+            if limit is not None and found >= limit:
+                return
+
     def history(self, config: Any, channels: Sequence[str]) -> Any:
         """For each delta channel its writes since the value that was stored last."""
         self.flush()
@@ -227,13 +254,20 @@ class PostgresState:
             found = PostgresSaver(connection, serde=self.serde).get_delta_channel_history(
                 config=config, channels=channels
             )
-            decoder = Decoder(self.serde.codec, partial(tables.fetch, connection, thread), {})
+            codec = self.serde.codec.of(thread)
+            if codec.binds:
+                namespace = str(config["configurable"].get("checkpoint_ns", ""))
+                found = {n: open_history(codec, namespace, n, of) for n, of in found.items()}  # type: ignore[misc]
+            decoder = Decoder(codec, partial(tables.fetch, connection, thread), {})
             return {name: {key: _revive(decoder, value) for key, value in of.items()} for name, of in found.items()}
 
         return self._read(read)
 
     def _revived(self, connection: Any, tuples: Sequence[CheckpointTuple]) -> list[CheckpointTuple]:
         """With values in place of marks; pieces that several states share are fetched once."""
+        codec = self.serde.codec
+        if codec.binds:
+            tuples = [open_checkpoint(codec.of(one.config["configurable"]["thread_id"]), one) for one in tuples]
         decoders: dict[str, Decoder] = {}
         marks: dict[str, list[Any]] = {}
         for one in tuples:
@@ -241,7 +275,7 @@ class PostgresState:
             found = [value.ref for value in one.checkpoint["channel_values"].values() if isinstance(value, Stored)]
             marks.setdefault(thread, []).extend(found)
         for thread, refs in marks.items():
-            decoders[thread] = Decoder(self.serde.codec, partial(tables.fetch, connection, thread), {})
+            decoders[thread] = Decoder(codec.of(thread), partial(tables.fetch, connection, thread), {})
             decoders[thread].warm(refs)
         return [
             one._replace(
@@ -283,7 +317,7 @@ class PostgresState:
         """Call ``work`` in a transaction over state and, in the same database, run records."""
         with self._changing([thread]) as connection:
             return work(
-                PostgresTx(connection.cursor(row_factory=tuple_row)),
+                PostgresTx(connection.cursor(row_factory=tuple_row), self._seals),
                 lambda keep, dry_run: retention.prune(connection, self.serde, thread, keep, dry_run=dry_run),
             )
 
@@ -300,7 +334,7 @@ class PostgresState:
         """Raises ``UsageError`` when there is a thread ``target``."""
         self._flush_held(source)
         with self._changing([target]) as connection:
-            retention.copy(connection, source, target)
+            retention.copy(connection, self.serde, source, target)
 
     @contextmanager
     def _changing(self, threads: Sequence[str]) -> Iterator[Any]:

@@ -6,7 +6,7 @@ copy of rows. A thread without a row was begun by plain LangGraph, and goes on a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from psycopg.rows import tuple_row
@@ -61,6 +61,9 @@ _FETCH = """
 SELECT p.number, p.data FROM vertebra_state_pieces p JOIN vertebra_state_threads t ON t.number = p.thread_number
 WHERE t.thread = %s AND p.number = ANY(%b)
 """
+_SOME = """
+SELECT number, data FROM vertebra_state_pieces WHERE thread_number = %s AND number > %s ORDER BY number LIMIT 200
+"""
 
 
 def create(connection: Any) -> None:
@@ -80,3 +83,18 @@ def fetch(connection: Any, thread: str, numbers: Sequence[int]) -> Iterable[tupl
     with connection.cursor(binary=True, row_factory=tuple_row) as cursor:
         found: list[tuple[int, bytes]] = cursor.execute(_FETCH, (thread, list(numbers))).fetchall()
         return found
+
+
+def reseal(connection: Any, thread: str, resealed: Callable[[int, bytes], bytes]) -> None:
+    """Store each piece of a thread as ``resealed`` gives it."""
+    (number,) = (
+        connection.execute("SELECT number FROM vertebra_state_threads WHERE thread = %s", (thread,)).fetchone().values()
+    )
+    last = -1
+    while rows := connection.execute(_SOME, (number, last)).fetchall():
+        for row in rows:
+            connection.execute(
+                "UPDATE vertebra_state_pieces SET data = %s WHERE thread_number = %s AND number = %s",
+                (resealed(row["number"], bytes(row["data"])), number, row["number"]),
+            )
+        last = rows[-1]["number"]

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from langgraph.checkpoint.base import CheckpointTuple, DeltaChannelHistory
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from vertebra.checkpointers.pieces.chunk_cache import ChunkCache
 from vertebra.checkpointers.pieces.codec import Codec
 from vertebra.checkpointers.pieces.memo import ThreadMemo
 from vertebra.checkpointers.sqlite import legacy, reading, retention
@@ -22,6 +23,7 @@ from vertebra.checkpointers.sqlite.reading import Query, Row
 from vertebra.checkpointers.together import Together
 from vertebra.databases.database import SqliteTx
 from vertebra.databases.failures import driver_errors
+from vertebra.databases.sealing import Seals
 from vertebra.databases.url import StoreUrl
 from vertebra.errors import UsageError
 
@@ -34,17 +36,22 @@ class StateFile:
     Threads of LangGraph's own saver in the same file are read as they are, and moved over before they are changed.
     """
 
-    def __init__(self, url: StoreUrl, serde: SerializerProtocol, *, trust_identity: bool, fenced: bool) -> None:
+    def __init__(
+        self, url: StoreUrl, serde: SerializerProtocol, *, trust_identity: bool, fenced: bool, seals: Seals
+    ) -> None:
         self.url = url
         self._trust_identity = trust_identity
+        self._seals = seals
         self.use(serde)
         self.writer = Writer(url, fenced=fenced)
         self._reader = Reader(self.writer)
-        self._has_legacy = self._reader.read(legacy.is_there)
+        # What LangGraph writes beside an encrypted store is not sealed, so that it may be anybody's.
+        self._has_legacy = not seals.on and self._reader.read(legacy.is_there)
 
     def use(self, serde: SerializerProtocol) -> None:
         """Dump and load with this serializer from now on."""
-        self._serde, self._codec = serde, Codec(serde)
+        self._serde, self._codec = serde, Codec(serde, self._seals)
+        self._chunks = ChunkCache()  # of this serializer; used by one reader at a time
 
     def close(self) -> None:
         self.writer.close()
@@ -118,7 +125,7 @@ class StateFile:
         query = Query.of({"configurable": {"checkpoint_ns": "", **config["configurable"]}}, limit=1)
 
         def read(connection: sqlite3.Connection) -> CheckpointTuple | None:
-            found = reading.one(connection, self._codec, query)
+            found = reading.one(connection, self._codec, query, self._chunks)
             if not self._has_legacy:
                 return found
             older = [tuple_ for tuple_, _ in legacy.tuples(connection, self._serde, query)]
@@ -141,7 +148,7 @@ class StateFile:
         while query.limit is None or query.limit > 0:
             found, after = self._reader.read(
                 lambda connection, query=query, after=after: reading.page(  # type: ignore[misc]
-                    connection, self._codec, query, after
+                    connection, self._codec, query, after, self._chunks
                 )
             )
             yield found
@@ -184,7 +191,9 @@ class StateFile:
         """Call ``work`` in a transaction over state and, in the same file, run records."""
 
         def within(connection: sqlite3.Connection) -> T:
-            return work(SqliteTx(connection), lambda keep, dry_run: self._drop(connection, thread, keep, dry_run))
+            return work(
+                SqliteTx(connection, self._seals), lambda keep, dry_run: self._drop(connection, thread, keep, dry_run)
+            )
 
         return self.writer.change(within, [thread])
 
@@ -212,7 +221,7 @@ class StateFile:
         self._adopt_all([source])
         if self.get({"configurable": {"thread_id": target}}) is not None:
             raise UsageError(f"There is a thread {target!r}.", remedy="copy to a thread that does not exist yet.")
-        self.writer.change(lambda connection: retention.copy(connection, source, target), [target])
+        self.writer.change(lambda connection: retention.copy(connection, self._codec, source, target), [target])
 
     def _adopt_all(self, threads: Sequence[str]) -> None:
         for thread in threads:

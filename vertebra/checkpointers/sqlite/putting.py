@@ -14,7 +14,7 @@ from vertebra.checkpointers.pieces.memo import Latest, ThreadMemo
 from vertebra.checkpointers.pieces.memo import Sequence as Stored
 from vertebra.checkpointers.sqlite.commits import Batch
 from vertebra.checkpointers.sqlite.legacy import Write
-from vertebra.checkpointers.sqlite.reading import decoder_of, refs_of
+from vertebra.checkpointers.sqlite.reading import CHECKPOINT, WRITES, decoder_of, refs_of
 
 ROW_LIMIT = 700  # bytes of a record that stand in its row: longer rows would take a page of their own each
 
@@ -40,9 +40,10 @@ def checkpoint_batch(
     refs = encoder.refs(namespace, checkpoint["channel_values"], versions, changed, latest)
     kept = {key: value for key, value in checkpoint.items() if key not in ("id", "channel_values")}
     whole: Any = get_checkpoint_metadata(config, metadata)  # type: ignore[arg-type]
-    data = encoder.packed({"checkpoint": kept, "refs": refs, "metadata": whole}, ROW_LIMIT)
+    record, at = {"checkpoint": kept, "refs": refs, "metadata": whole}, (namespace, checkpoint["id"], parent)
+    data = encoder.packed(record, ROW_LIMIT, CHECKPOINT, *at)
     run = whole.get("run_id")
-    row = (memo.number, namespace, checkpoint["id"], parent, None if run is None else str(run), data)
+    row = (memo.number, *at, None if run is None else str(run), data)
     memo.has_put(namespace, Latest(checkpoint["id"], dict(versions), refs))
     return Batch(memo, encoder.pieces, checkpoint=row)
 
@@ -74,7 +75,7 @@ def moved_batches(codec: Codec, memo: ThreadMemo, found: CheckpointTuple, writes
 
 def learn(connection: sqlite3.Connection, codec: Codec, memo: ThreadMemo, namespace: str, parent: str) -> None:
     """Remember of a checkpoint what a put after it can refer to: its references, and digests of its items."""
-    decoder = decoder_of(connection, codec, memo.number)
+    decoder = decoder_of(connection, codec.of(memo.thread), memo.number)
     latest = refs_of(connection, decoder, memo.number, namespace, parent)
     if latest is None:
         return
@@ -96,6 +97,7 @@ def _numbered_writes(
     for text in (task, path, *(channel for _, channel, _ in writes)):
         text.encode()  # what no database takes is refused now: a commit of what is held has nobody to tell
     encoder = Encoder(codec, memo)
-    data = encoder.packed([[at, channel, encoder.write(value)] for at, channel, value in writes], ROW_LIMIT)
-    row = (memo.number, str(place.get("checkpoint_ns", "")), str(place["checkpoint_id"]), task, path, data)
+    record = [[at, channel, encoder.write(value)] for at, channel, value in writes]
+    of = (str(place.get("checkpoint_ns", "")), str(place["checkpoint_id"]), task, path)
+    row = (memo.number, *of, encoder.packed(record, ROW_LIMIT, WRITES, *of))
     return Batch(memo, encoder.pieces, writes=row)

@@ -10,6 +10,7 @@ from typing import Any
 
 from langgraph.checkpoint.base import CheckpointTuple, DeltaChannelHistory
 
+from vertebra.checkpointers.pieces.chunk_cache import ChunkCache
 from vertebra.checkpointers.pieces.chunks import Entry
 from vertebra.checkpointers.pieces.codec import Codec
 from vertebra.checkpointers.pieces.decoding import Decoder
@@ -17,6 +18,9 @@ from vertebra.checkpointers.pieces.memo import Latest
 from vertebra.checkpointers.sqlite.tables import fetch
 
 PAGE = 64
+
+CHECKPOINT, WRITES = "checkpoint", "writes"
+"""What rows are sealed to: with namespace, id and parent, or with namespace, checkpoint, task and path."""
 
 _ROWS = """
 SELECT c.thread_number, t.thread, c.namespace, c.id, c.parent, c.data
@@ -26,7 +30,7 @@ _WRITES = """
 SELECT task, path, data FROM vertebra_state_writes
 WHERE thread_number = ? AND namespace = ? AND checkpoint = ? ORDER BY number
 """
-_LATEST = "SELECT id, data FROM vertebra_state_checkpoints WHERE thread_number = ? AND namespace = ? AND id = ?"
+_LATEST = "SELECT parent, data FROM vertebra_state_checkpoints WHERE thread_number = ? AND namespace = ? AND id = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +78,31 @@ class Row:
     parent: str | None
     data: bytes
 
+    @property
+    def place(self) -> tuple[str, str, str, str | None]:
+        """What the data is sealed to."""
+        return CHECKPOINT, self.namespace, self.id, self.parent
+
 
 def decoder_of(
-    connection: sqlite3.Connection, codec: Codec, number: int, cache: dict[Entry, bytes] | None = None
+    connection: sqlite3.Connection,
+    codec: Codec,
+    number: int,
+    cache: dict[Entry, bytes] | None = None,
+    chunks: ChunkCache | None = None,
 ) -> Decoder:
-    """Of the pieces of one thread."""
-    return Decoder(codec, partial(fetch, connection, number), cache)
+    """Of the pieces of one thread, with its codec."""
+    return Decoder(codec, partial(fetch, connection, number), cache, chunks=chunks, thread=number)
 
 
-def one(connection: sqlite3.Connection, codec: Codec, query: Query) -> CheckpointTuple | None:
+def one(connection: sqlite3.Connection, codec: Codec, query: Query, chunks: ChunkCache) -> CheckpointTuple | None:
     """The checkpoint that the query names, or the latest of its namespace."""
     row = next(iter(_rows(connection, query, None, 1)), None)
-    return None if row is None else _tuple(connection, codec, row, {})
+    return None if row is None else _tuple(connection, codec, row, {}, chunks)
 
 
 def page(
-    connection: sqlite3.Connection, codec: Codec, query: Query, after: Row | None
+    connection: sqlite3.Connection, codec: Codec, query: Query, after: Row | None, chunks: ChunkCache
 ) -> tuple[list[CheckpointTuple], Row | None]:
     """Some of what the query asks for, and the row after which to go on, unless that was all."""
     limit = PAGE if query.limit is None or query.metadata else min(query.limit, PAGE)
@@ -99,9 +112,9 @@ def page(
     for row in rows:
         if query.limit is not None and len(found) >= query.limit:
             return found, None
-        record = decoder_of(connection, codec, row.number).record(row.data)
+        record = decoder_of(connection, codec.of(row.thread), row.number).record(row.data, *row.place)
         if query.admits(record["metadata"]):
-            found.append(_tuple(connection, codec, row, caches.setdefault(row.number, {}), record))
+            found.append(_tuple(connection, codec, row, caches.setdefault(row.number, {}), chunks, record))
     return found, rows[-1] if len(rows) == limit else None
 
 
@@ -110,8 +123,8 @@ def refs_of(connection: sqlite3.Connection, decoder: Decoder, number: int, names
     row = connection.execute(_LATEST, (number, namespace, id)).fetchone()
     if row is None:
         return None
-    record = decoder.record(row[1])
-    return Latest(row[0], record["checkpoint"]["channel_versions"], record["refs"])
+    record = decoder.record(row[1], CHECKPOINT, namespace, id, row[0])
+    return Latest(id, record["checkpoint"]["channel_versions"], record["refs"])
 
 
 def history(
@@ -127,12 +140,12 @@ def history(
         row = next(iter(_rows(connection, at, None, 1)), None)
         if row is None:
             break
-        decoder = decoder_of(connection, codec, row.number)
+        decoder = decoder_of(connection, codec.of(row.thread), row.number)
         pending = pending_refs(connection, decoder, row.number, row.namespace, row.id)
         for _, task, _, channel, ref in reversed(pending):
             if channel in open_channels:
                 found[channel]["writes"].append((task, channel, decoder.value(ref)))
-        refs = decoder.record(row.data)["refs"]
+        refs = decoder.record(row.data, *row.place)["refs"]
         for channel in open_channels & refs.keys():
             found[channel]["seed"] = decoder.value(refs[channel])
         open_channels -= refs.keys()
@@ -160,10 +173,15 @@ def _rows(connection: sqlite3.Connection, query: Query, after: Row | None, limit
 
 
 def _tuple(
-    connection: sqlite3.Connection, codec: Codec, row: Row, cache: dict[Entry, bytes], record: Any = None
+    connection: sqlite3.Connection,
+    codec: Codec,
+    row: Row,
+    cache: dict[Entry, bytes],
+    chunks: ChunkCache,
+    record: Any = None,
 ) -> CheckpointTuple:
-    decoder = decoder_of(connection, codec, row.number, cache)
-    record = record or decoder.record(row.data)
+    decoder = decoder_of(connection, codec.of(row.thread), row.number, cache, chunks)
+    record = record or decoder.record(row.data, *row.place)
     checkpoint = {**record["checkpoint"], "id": row.id, "channel_values": decoder.values(record["refs"])}
     place = {"thread_id": row.thread, "checkpoint_ns": row.namespace}
     return CheckpointTuple(
@@ -191,7 +209,7 @@ def pending_refs(
     """
     found: dict[tuple[str, str, int], tuple[str, Any]] = {}
     for task, path, data in connection.execute(_WRITES, (number, namespace, id)).fetchall():
-        writes = decoder.record(data)
+        writes = decoder.record(data, WRITES, namespace, id, task, path)
         replaces = all(index < 0 for index, _, _ in writes)
         for index, channel, ref in writes:
             if replaces or (path, task, index) not in found:

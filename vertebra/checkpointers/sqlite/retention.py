@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from vertebra.checkpointers.pieces.codec import Codec
 from vertebra.checkpointers.pieces.decoding import Decoder
-from vertebra.checkpointers.sqlite.reading import decoder_of
-from vertebra.checkpointers.sqlite.tables import PIECE_BITS, RESERVE, key_of
+from vertebra.checkpointers.pieces.encoding import PIECE
+from vertebra.checkpointers.sqlite.reading import CHECKPOINT, WRITES, decoder_of
+from vertebra.checkpointers.sqlite.tables import PIECE_BITS, PIECE_MASK, RESERVE, key_of
 
 _DELTAS = "counters_since_delta_snapshot"
+_SOME_PIECES = "SELECT key, data FROM vertebra_state_pieces WHERE key > ? AND key < ? ORDER BY key LIMIT ?"
+_AT_ONCE = 200
 
 
 def number_of(connection: sqlite3.Connection, thread: str) -> int | None:
@@ -54,10 +57,12 @@ def prune(connection: sqlite3.Connection, codec: Codec, thread: str, keep: int, 
         ids = _ids(connection, number, namespace)
         kept = set(ids[:keep])
         for id in ids[:keep]:
-            kept |= _ancestors_needed(connection, decoder_of(connection, codec, number), number, namespace, id)
+            kept |= _ancestors_needed(
+                connection, decoder_of(connection, codec.of(thread), number), number, namespace, id
+            )
         dropped += [(namespace, id) for id in ids if id not in kept]
     if not dry_run:
-        _drop(connection, codec, number, dropped)
+        _drop(connection, codec.of(thread), number, dropped)
     return len(dropped)
 
 
@@ -71,12 +76,12 @@ def delete_for_runs(connection: sqlite3.Connection, codec: Codec, run_ids: Seque
         """,
         (json.dumps(list(run_ids)),),
     ).fetchall()
-    for number in {row[0] for row in rows}:
-        _drop(connection, codec, number, [(row[2], row[3]) for row in rows if row[0] == number])
+    for number, thread in {row[:2] for row in rows}:
+        _drop(connection, codec.of(thread), number, [(row[2], row[3]) for row in rows if row[0] == number])
     return sorted({row[1] for row in rows})
 
 
-def copy(connection: sqlite3.Connection, source_thread: str, target_thread: str) -> None:
+def copy(connection: sqlite3.Connection, codec: Codec, source_thread: str, target_thread: str) -> None:
     """The rows of one thread for another that has none: references are within a thread, so they stay as they are."""
     source = number_of(connection, source_thread)
     if source is None:
@@ -103,6 +108,36 @@ def copy(connection: sqlite3.Connection, source_thread: str, target_thread: str)
         """,
         (source, target),
     )
+    if codec.binds:
+        reseal(connection, target, codec.of(source_thread), codec.of(target_thread))
+
+
+def reseal(connection: sqlite3.Connection, number: int, before: Codec, after: Codec) -> None:
+    """Store all of a thread, which ``before`` opens, as ``after`` seals it."""
+    for table, kind, key, place in (
+        ("checkpoints", CHECKPOINT, "namespace, id", "namespace, id, parent"),
+        ("writes", WRITES, "namespace, checkpoint, number", "namespace, checkpoint, task, path"),
+    ):
+        width = key.count(",") + 1
+        rows = connection.execute(
+            f"SELECT data, {key}, {place} FROM vertebra_state_{table} WHERE thread_number = ?", (number,)
+        ).fetchall()
+        where = " AND ".join(f"{column} = ?" for column in key.split(", "))
+        connection.executemany(
+            f"UPDATE vertebra_state_{table} SET data = ? WHERE thread_number = ? AND {where}",
+            [(_resealed(before, after, data, kind, *rest[width:]), number, *rest[:width]) for data, *rest in rows],
+        )
+    last, end = key_of(number, 0) - 1, key_of(number + 1, 0)
+    while rows := connection.execute(_SOME_PIECES, (last, end, _AT_ONCE)).fetchall():
+        connection.executemany(
+            "UPDATE vertebra_state_pieces SET data = ? WHERE key = ?",
+            [(_resealed(before, after, data, PIECE, key & PIECE_MASK), key) for key, data in rows],
+        )
+        last = rows[-1][0]
+
+
+def _resealed(before: Codec, after: Codec, data: bytes, *place: str | int | None) -> bytes:
+    return after.seal(before.unseal(data, *place), *place)
 
 
 def _ids(connection: sqlite3.Connection, number: int, namespace: str) -> list[str]:
@@ -124,7 +159,7 @@ def _ancestors_needed(
         ).fetchone()
         if row is None:
             break
-        record = decoder.record(row[1])
+        record = decoder.record(row[1], CHECKPOINT, namespace, at, row[0])
         if missing is None:
             missing = set(record["metadata"].get(_DELTAS) or ())
         else:
@@ -151,17 +186,24 @@ def _drop(connection: sqlite3.Connection, codec: Codec, number: int, places: Seq
 def _needed(connection: sqlite3.Connection, codec: Codec, number: int) -> Iterable[int]:
     """The numbers of all pieces that what is left of the thread refers to."""
     decoder = decoder_of(connection, codec, number, {})
-    tables: dict[str, Any] = {"checkpoints": "namespace, id", "writes": "namespace, checkpoint"}
-    for table in tables:
-        for (data,) in connection.execute(
-            f"SELECT data FROM vertebra_state_{table} WHERE thread_number = ?", (number,)
-        ).fetchall():
-            packed = codec.load(codec.unseal(data))
-            if isinstance(packed, int):
-                yield packed
-            record = decoder.record(data)
-            refs = record["refs"].values() if table == "checkpoints" else [ref for _, _, ref in record]
-            yield from decoder.reachable(refs)
+    for place, data in _sealed(connection, number):
+        packed = decoder.head(data, *place)
+        if isinstance(packed, int):
+            yield packed
+        record = decoder.record(data, *place)
+        refs = record["refs"].values() if place[0] == CHECKPOINT else [ref for _, _, ref in record]
+        yield from decoder.reachable(refs)
+
+
+def _sealed(connection: sqlite3.Connection, number: int) -> Iterator[tuple[tuple[Any, ...], bytes]]:
+    """The rows of a thread: what each is sealed to, and its data."""
+    for kind, table, key in (
+        (CHECKPOINT, "checkpoints", "namespace, id, parent"),
+        (WRITES, "writes", "namespace, checkpoint, task, path"),
+    ):
+        sql = f"SELECT {key}, data FROM vertebra_state_{table} WHERE thread_number = ?"
+        for *place, data in connection.execute(sql, (number,)).fetchall():
+            yield (kind, *place), data
 
 
 def _sweep(connection: sqlite3.Connection, number: int, needed: set[int]) -> None:

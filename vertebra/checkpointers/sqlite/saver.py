@@ -24,6 +24,7 @@ from vertebra.checkpointers.sqlite.file import StateFile
 from vertebra.checkpointers.sqlite.reading import Query
 from vertebra.checkpointers.together import Together
 from vertebra.databases.database import in_thread
+from vertebra.databases.sealing import NO_SEALS, Seals
 from vertebra.databases.url import StoreUrl
 from vertebra.errors import StoreUnavailable, UsageError
 
@@ -39,6 +40,7 @@ class SqliteCheckpointer(BaseCheckpointSaver[Any]):
     ``process`` survives the death of the process only. ``serde``: by default MessagePack that revives plain data and
     LangChain's messages. ``trust_identity=False`` looks at every item again at each put, for tests. ``fenced``: the run
     records of a store are in the same file, so that each commit compares the lease of whatever is written under one.
+    ``seals``: of the store, if it is encrypted; by itself it encrypts with a serializer that does.
 
     Raises ``StoreUrlInvalid``, ``StoreUnavailable``, ``StoreCorrupt``, ``StoreTooNew``.
 
@@ -55,12 +57,13 @@ class SqliteCheckpointer(BaseCheckpointSaver[Any]):
         serde: SerializerProtocol | None = None,
         trust_identity: bool = True,
         fenced: bool = False,
+        seals: Seals = NO_SEALS,
     ) -> None:
         super().__init__(serde=serde or serializer())
         parsed = (StoreUrl.parse(url) if isinstance(url, str) else url).absolute()
         if parsed.backend == "postgresql":
             raise UsageError(f"{parsed} is no SQLite file.", remedy="use sqlite:///file.db, or open_checkpointer(url).")
-        self._file = StateFile(parsed, self.serde, trust_identity=trust_identity, fenced=fenced)
+        self._file = StateFile(parsed, self.serde, trust_identity=trust_identity, fenced=fenced, seals=seals)
         # In memory there is nothing to wait for, so callers do it at once, and schedules in tests stay as they are.
         on_disk = parsed.backend == "sqlite"
         self._write_thread = ThreadPoolExecutor(1, "vertebra-state-writer") if on_disk else None
