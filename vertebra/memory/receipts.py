@@ -63,8 +63,10 @@ def unfinished(tx: Tx, whom: Whom) -> Receipt | None:
 
 
 def begin(tx: Tx, whom: Whom, reason: str, by: str) -> Receipt:
-    """A new receipt that counts nothing yet."""
-    receipt = Receipt(secrets.token_hex(8), pseudonym(whom.subject), reason, by, tx.now(), None, {}, None)
+    """A new receipt that counts nothing yet, later than all others of its tenant: the clock may stand still between."""
+    last = tx.one("SELECT max(begun_at) FROM vertebra_memory_receipts WHERE tenant = ?", whom.tenant)
+    begun = tx.now() if last is None or last[0] is None else max(tx.now(), last[0] + 1e-6)
+    receipt = Receipt(secrets.token_hex(8), pseudonym(whom.subject), reason, by, begun, None, {}, None)
     insert(tx, whom.tenant, receipt)
     return receipt
 
