@@ -54,6 +54,9 @@
     │   ├── MessageInvalid            not in the shape of OpenAI's chat messages
     │   ├── MessageMismatch           the key has another message already
     │   └── ExportInvalid             lines that no export has written
+    ├── RecallError                   nothing can be found again so
+    │   ├── EmbedderMismatch          the vectors there are cannot be compared with this embedder's
+    │   └── EmbeddingInvalid          what an embedder gave is no vectors
     ├── FactError                     what is known cannot be kept so
     │   └── FactMismatch              the key has another fact already
     ├── RetentionError                what is kept cannot be kept, or end, so
@@ -419,6 +422,29 @@ class MessageMismatch(ConversationError):
 class ExportInvalid(ConversationError):
     code = "export_invalid"
     default_remedy = "export it again; conversations before this line were imported."
+
+
+class RecallError(VertebraError):
+    """What was said cannot be found again in the way that was asked for."""
+
+    code = "recall"
+
+
+class EmbedderMismatch(RecallError):
+    """Vectors of two embedders cannot be compared, nor those of two lengths."""
+
+    code = "embedder_mismatch"
+    default_remedy = (
+        "open the memory with the embedder that made the vectors, or make them anew with this one: "
+        "memory.embed_pending(), vertebra memory embed."
+    )
+
+
+class EmbeddingInvalid(RecallError):
+    """An embedder gave something else than a finite vector of its length for each text."""
+
+    code = "embedding_invalid"
+    default_remedy = "check the model's name and its dimensions; nothing was written."
 
 
 class FactError(VertebraError):

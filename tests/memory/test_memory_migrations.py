@@ -31,10 +31,13 @@ def test_both_databases_have_the_same_schema(sqlite_url: str, postgres_url: str)
     for url in (sqlite_url, postgres_url):
         database = open_database(StoreUrl.parse(url))
         migrate(database)
-        found.append(schema(database))
+        found.append({row for row in schema(database) if not row[0].startswith("vertebra_memory_term")})
         database.close()
-    assert found[0] == found[1]
-    assert len(found[0]) > 25
+    differing = {(table, column) for table, column, *_ in found[0] ^ found[1]}
+    # What finds words and compares vectors is each database's own.
+    own = {("entries", "entry"), ("entries", "terms"), ("vectors", "vector")}
+    assert differing == {(f"vertebra_memory_{table}", column) for table, column in own}
+    assert len(found[0] & found[1]) > 45
 
 
 def test_state_and_memory_share_a_database(durable_url: str) -> None:

@@ -40,6 +40,9 @@ class Tx(Protocol):
 
     seals: Seals
 
+    backend: str
+    """``sqlite`` or ``postgresql``, for what only one of them has."""
+
     def execute(self, sql: str, *args: Any) -> int:
         """Run a statement; the number of rows it touched."""
 
@@ -186,6 +189,8 @@ def _retry_while_locked(action: Callable[[], Any]) -> None:
 class SqliteTx:
     """The open transaction of a connection."""
 
+    backend = "sqlite"
+
     def __init__(self, connection: sqlite3.Connection, seals: Seals) -> None:
         self._connection = connection
         self.seals = seals
@@ -289,6 +294,8 @@ def open_pool(url: StoreUrl, *, quietly: bool = False, **kwargs: Any) -> Any:
 
 class PostgresTx:
     """The open transaction of a connection that gives rows as tuples, or of a cursor that does."""
+
+    backend = "postgresql"
 
     def __init__(self, connection: Any, seals: Seals) -> None:
         self._connection = connection

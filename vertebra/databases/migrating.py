@@ -1,17 +1,20 @@
 """Forward migrations of a room's own tables, the same statements for SQLite and Postgres.
 
-Types: TEXT, BIGINT, DOUBLE PRECISION and BLOB (BYTEA on Postgres). A migration is never edited once
-released; databases of every release are fixtures in tests.
+Types: TEXT, BIGINT, DOUBLE PRECISION and BLOB (BYTEA on Postgres). What only one of them has stands under its name.
+A migration is never edited once released; databases of every release are fixtures in tests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from vertebra.databases.database import Database, Tx
 from vertebra.errors import StoreTooNew
 
-Migrations = Sequence[Sequence[str]]
+Statement = str | Mapping[str, str]
+"""SQL for every backend, or by the name of the backend; where there is none, nothing is done."""
+
+Migrations = Sequence[Sequence[Statement]]
 """For each version from 1 on, the statements that lead to it."""
 
 
@@ -33,7 +36,8 @@ def _migrate(tx: Tx, migrations: Migrations, table: str, backend: str) -> int:
         raise StoreTooNew(f"The database has schema version {current}; this release knows {len(migrations)}.")
     for number, statements in enumerate(migrations[current:], current + 1):
         for statement in statements:
-            tx.execute(statement.replace("BLOB", "BYTEA") if backend == "postgresql" else statement)
+            if sql := statement if isinstance(statement, str) else statement.get(backend):
+                tx.execute(sql.replace("BLOB", "BYTEA") if backend == "postgresql" else sql)
         tx.execute(f"INSERT INTO {table} (version) VALUES (?)", number)
     return len(migrations)
 

@@ -1,4 +1,4 @@
-"""What was said and what is known, apart from state: it outlives threads, and is opened by one URL."""
+"""What was said and what is known, apart from state: it outlives threads, is opened by one URL, and is found again."""
 
 from vertebra.memory.carrying import Imported
 from vertebra.memory.conversation import Conversation
@@ -8,6 +8,10 @@ from vertebra.memory.holds import Hold
 from vertebra.memory.learning import Fact, Source
 from vertebra.memory.messages import ChatMessage
 from vertebra.memory.opening import Memory, open_memory
+from vertebra.memory.recall.embedders import Embedder, HashingEmbedder
+from vertebra.memory.recall.pending import Embedded
+from vertebra.memory.recall.searching import Hit, SearchResult
+from vertebra.memory.recall.snippets import Snippet
 from vertebra.memory.receipts import Receipt
 from vertebra.memory.records import Branch, ConversationRecord, Message, Provenance
 
@@ -16,15 +20,21 @@ __all__ = [
     "ChatMessage",
     "Conversation",
     "ConversationRecord",
+    "Embedded",
+    "Embedder",
     "Expired",
     "Fact",
     "Facts",
+    "HashingEmbedder",
+    "Hit",
     "Hold",
     "Imported",
     "Memory",
     "Message",
     "Provenance",
     "Receipt",
+    "SearchResult",
+    "Snippet",
     "Source",
     "open_memory",
 ]

@@ -9,6 +9,9 @@ from vertebra.errors import BranchNotFound, MessageMismatch, SubjectMismatch
 from vertebra.memory.messages import ChatMessage
 from vertebra.memory.place import Place
 from vertebra.memory.pseudonyms import pseudonym
+from vertebra.memory.recall import index
+from vertebra.memory.recall.index import Entry
+from vertebra.memory.recall.scope import MESSAGE
 from vertebra.memory.records import MAIN, MESSAGE_COLUMNS, Message, Provenance, message_of
 
 
@@ -100,7 +103,7 @@ def require_branch(tx: Tx, place: Place) -> None:
 
 
 def insert(tx: Tx, place: Place, message: Message) -> None:
-    """Write the row of a message, wherever its id comes from."""
+    """Write the row of a message, wherever its id comes from, and let it be found."""
     where = message.provenance
     tx.execute(
         "INSERT INTO vertebra_memory_messages (tenant, conversation, id, branch, append_key, role, message, at, "
@@ -108,6 +111,9 @@ def insert(tx: Tx, place: Place, message: Message) -> None:
         *(*place.scope, message.id, message.branch, message.key, message.role, message.chat.to_json(), message.at),
         *(message.tokens, where.thread, where.run, where.node, where.step, where.model, message.forgotten_at),
     )
+    if message.forgotten_at is None:
+        said = (message.id, message.branch, message.role, message.at, message.text)
+        index.add(tx, Entry(place.tenant, MESSAGE, place.id, *said))
 
 
 def under_key(tx: Tx, place: Place, key: str) -> Message | None:

@@ -9,6 +9,7 @@ from vertebra.errors import BranchExists, MessageNotFound
 from vertebra.memory import holds, reading
 from vertebra.memory.appending import ensure, require_branch
 from vertebra.memory.place import Place, Whom
+from vertebra.memory.recall import index
 from vertebra.memory.records import MAIN
 
 TABLES = ("messages", "branches", "tags")
@@ -90,6 +91,7 @@ def delete(tx: Tx, place: Place, subject: str | None) -> bool:
     row = tx.one("SELECT subject FROM vertebra_memory_conversations WHERE tenant = ? AND id = ?", *place.scope)
     if row is not None and row[0] is not None:
         holds.require_free(tx, Whom(place.tenant, row[0]))
+    index.remove(tx, *place.scope)
     for table in TABLES:
         tx.execute(f"DELETE FROM vertebra_memory_{table} WHERE tenant = ? AND conversation = ?", *place.scope)
     tx.execute("DELETE FROM vertebra_memory_conversations WHERE tenant = ? AND id = ?", *place.scope)

@@ -8,6 +8,7 @@ from vertebra.databases.database import Tx
 from vertebra.errors import SubjectHeld
 from vertebra.memory import changing, items
 from vertebra.memory.place import Place
+from vertebra.memory.recall import index
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Expiry:
         )
         found = tx.one(f"SELECT id {due[0]} AND id > ? ORDER BY id LIMIT 1", *due[1], self._after)
         if found is None:
+            if self.done.conversations:
+                index.purge(tx)
             self.done = replace(self.done, items=items.expire(tx, self._tenant))
             return False
         place = Place(self._tenant, found[0])

@@ -14,6 +14,7 @@ from vertebra.memory import holds, items, receipts
 from vertebra.memory.messages import ChatMessage
 from vertebra.memory.place import Place, Whom
 from vertebra.memory.pseudonyms import pseudonym
+from vertebra.memory.recall import index
 from vertebra.memory.receipts import Receipt
 from vertebra.memory.tombstones import tombstone
 
@@ -22,7 +23,7 @@ BATCH = 200
 Removal = Callable[[Tx, Place], int]
 """Remove what was derived from the messages of a conversation; how many rows there were."""
 
-DERIVED: dict[str, Removal] = {}
+DERIVED: dict[str, Removal] = {"entries": lambda tx, place: index.remove(tx, *place.scope)}
 """By kind, what else holds content of a conversation: the one place where such a table is hooked in."""
 
 
@@ -50,6 +51,7 @@ class Forgetting:
     def emptied(self, tx: Tx) -> Receipt:
         """The receipt once all is removed: its own, or the last one where there was nothing left to remove."""
         self._whom.lock(tx)
+        index.purge(tx)
         if self._receipt_id is None and receipts.unfinished(tx, self._whom) is None:
             before = receipts.receipts(tx, self._whom.tenant, subject=self._whom.subject)
             if before:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from vertebra.databases import migrating
 from vertebra.databases.database import Database
+from vertebra.memory.recall.tables import RECALL
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
+MIGRATIONS: migrating.Migrations = (
     (
         """
         CREATE TABLE vertebra_memory_conversations (
@@ -155,6 +156,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
+    RECALL,
 )
 
 

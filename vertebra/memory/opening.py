@@ -19,6 +19,9 @@ from vertebra.memory.known_lines import Batch
 from vertebra.memory.lines import Carried, read_lines
 from vertebra.memory.migrations import migrate
 from vertebra.memory.place import name_of, place, tenant_of, whom
+from vertebra.memory.recall.embedders import Embedder
+from vertebra.memory.recall.face import Recalling
+from vertebra.memory.recall.searching import Searcher
 from vertebra.memory.records import MAIN, ConversationRecord
 
 if TYPE_CHECKING:
@@ -27,15 +30,16 @@ if TYPE_CHECKING:
     from vertebra.memory.langgraph_store import LangGraphStore
 
 
-class Memory(Keeping):
+class Memory(Keeping, Recalling):
     """An open memory. A context manager, sync and async; ``close()`` may be called twice.
 
     ``tenant`` bounds every method: nothing of another tenant is seen or touched. None is a tenant of its own.
     """
 
-    def __init__(self, url: StoreUrl) -> None:
+    def __init__(self, url: StoreUrl, embedder: Embedder | None = None) -> None:
         self.url = url.absolute()
         self._database = open_database(self.url, forgetting=True)
+        self.embedder, self._searcher = embedder, Searcher(embedder)
         self._closed = False
         try:
             migrate(self._database)
@@ -194,9 +198,10 @@ def _putting(tenant: str | None, carried: Carried | Batch) -> Callable[[Tx], int
     return lambda tx: carrying.put(tx, scope, carried)
 
 
-def open_memory(url: str) -> Memory:
+def open_memory(url: str, *, embedder: Embedder | None = None) -> Memory:
     """Open ``memory://``, ``sqlite:///file`` or ``postgresql://...``; its tables are made when they are not there.
 
+    ``embedder``: what makes vectors for ``search`` and ``embed_pending``; appends never call it.
     May share a database with the state of threads. Raises ``StoreUrlInvalid``, ``StoreUnavailable``,
     ``StoreCorrupt``, ``StoreTooNew`` and ``MissingExtra``.
 
@@ -206,4 +211,4 @@ def open_memory(url: str) -> Memory:
             conversation = memory.conversation("visit-42", subject="patient-7")
             conversation.append_sync({"role": "user", "content": "He coughs at night."})
     """
-    return Memory(StoreUrl.parse(url))
+    return Memory(StoreUrl.parse(url), embedder)

@@ -1,0 +1,43 @@
+"""The backlog: conversations that were written before there was an index, taken in batch by batch."""
+
+from __future__ import annotations
+
+from vertebra.databases.database import Tx
+from vertebra.memory.recall.index import Entry, add
+from vertebra.memory.recall.scope import MESSAGE
+from vertebra.memory.recall.steps import Steps, Transaction
+from vertebra.memory.records import MESSAGE_COLUMNS, message_of
+
+BATCH = 500
+
+
+def take_in(tenant: str) -> Steps[None]:
+    """Index what this tenant's conversations held before they were indexed. Safe to interrupt and to repeat."""
+    after: tuple[str, int] | None = ("", 0)
+    while after is not None:
+        after = yield Transaction(lambda tx, start=after: _batch(tx, tenant, *start))  # type: ignore[misc]
+
+
+def _batch(tx: Tx, tenant: str, conversation: str, upto: int) -> tuple[str, int] | None:
+    row = tx.one(
+        "SELECT conversation FROM vertebra_memory_unindexed WHERE tenant = ? AND conversation >= ? "
+        "ORDER BY conversation LIMIT 1",
+        *(tenant, conversation),
+    )
+    if row is None:
+        return None
+    found = str(row[0])
+    start = upto if found == conversation else 0
+    rows = tx.all(
+        f"SELECT {MESSAGE_COLUMNS} FROM vertebra_memory_messages m "
+        "WHERE m.tenant = ? AND m.conversation = ? AND m.id > ? ORDER BY m.id LIMIT ?",
+        *(tenant, found, start, BATCH),
+    )
+    for message in map(message_of, rows):
+        if message.forgotten_at is None:
+            said = (message.id, message.branch, message.role, message.at, message.text)
+            add(tx, Entry(tenant, MESSAGE, found, *said))
+    if len(rows) < BATCH:
+        tx.execute("DELETE FROM vertebra_memory_unindexed WHERE tenant = ? AND conversation = ?", tenant, found)
+        return found, 0
+    return found, int(rows[-1][0])
