@@ -183,6 +183,22 @@ class NodeConversation(Protocol):
         self, *, last: int | None = None, before: int | None = None, after: int | None = None
     ) -> Sequence[Any]: ...
 
+    async def window(self, *, max_tokens: int, strategy: Any = "stable", counter: Any = None) -> Any:
+        """What of it fits into ``max_tokens``: a ``Window``. Recorded, and made of the same messages when repeated.
+
+        Without ``counter`` tokens are estimated, calibrated by what the thread's latest calls really took.
+        """
+
+    def window_sync(self, *, max_tokens: int, strategy: Any = "stable", counter: Any = None) -> Any: ...
+
+    async def summarise(self, *, max_tokens: int, task: str = "summarise", counter: Any = None) -> bool:
+        """Have what no longer fits into ``max_tokens`` summarised, by calls of ``task``; whether there was any.
+
+        The summary is kept as what is appended is, and this visit's windows have it already. Not in a transition.
+        """
+
+    def summarise_sync(self, *, max_tokens: int, task: str = "summarise", counter: Any = None) -> bool: ...
+
 
 class NodeMemory(Protocol):
     """The memory as a node holds it: ``ctx.memory``."""

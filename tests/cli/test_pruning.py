@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -104,3 +107,20 @@ def test_what_stays_is_told_with_the_reason() -> None:
         "Kept 1 thread: needed by a fork.",
         "The database took 2,048 bytes and takes 1,024: 1,024 freed.",
     ]
+
+
+@pytest.mark.parametrize(
+    "command", ["threads", "prune --keep 1", "show t", "history t", "cancel t", "recover agents:graph"]
+)
+def test_a_file_of_somebody_else_is_left_as_it_is(said: Said, command: str) -> None:
+    """Looked at by mistake: refused, and not a byte of it changed."""
+    with closing(sqlite3.connect("theirs.db")) as theirs:
+        theirs.execute("CREATE TABLE invoices (id)")
+    before = Path("theirs.db").read_bytes()
+    error = data(said, *command.split(), "--store", "sqlite:///theirs.db", code=5)["error"]
+    assert error["code"] == "store_unavailable"
+    assert "no threads of Vertebra, and was left as it is" in error["message"]
+    assert Path("theirs.db").read_bytes() == before
+    assert sorted(path.name for path in Path().glob("theirs.db*")) == ["theirs.db"]
+    Path("letter.txt").write_text("Dear Sir or Madam, " * 100)
+    assert data(said, *command.split(), "--store", "sqlite:///letter.txt", code=5)["error"]["code"] == "store_corrupt"

@@ -35,6 +35,7 @@ async def fill(memory: Memory, tenant: str | None = "t", messages: int = 3) -> N
     await one.append({"role": "tool", "content": SECRET, "tool_call_id": CALL["id"]})
     side = await one.branch("side", at=2)
     await side.append({**user([{"type": "text", "text": SECRET}]), "x": SECRET}, key=f"side {SECRET}")  # type: ignore[arg-type]
+    await one.add_summary(f"{SECRET}, {SECRET}", upto=2)
     await one.set_title(f"About {SECRET}")
     await one.tag(SECRET, f"{SECRET} too")
     await memory.conversation("c2", subject=WHO, tenant=tenant).append(user(f"again {SECRET}"))
@@ -85,7 +86,14 @@ async def test_nothing_is_left_in_any_column_nor_in_the_file(durable_url: str) -
         assert "of bob" in words(rows(durable_url))
     if durable_url.startswith("sqlite"):
         assert SECRET.encode() not in bytes_of(durable_url)
-    assert dict(receipt.removed) == {"messages": BATCH + 34, "entries": BATCH + 34, "titles": 1, "tags": 2, "facts": 2}
+    assert dict(receipt.removed) == {
+        "messages": BATCH + 34,
+        "entries": BATCH + 34,
+        "titles": 1,
+        "tags": 2,
+        "facts": 2,
+        "summaries": 1,
+    }
     assert SECRET not in repr(receipt)
 
 
@@ -270,6 +278,7 @@ def test_killed_at_any_of_its_points_it_goes_on(durable_url: str) -> None:
             "titles": 1,
             "tags": 2,
             "facts": 2,
+            "summaries": 1,
         }
         assert memory.receipts_sync(tenant="t") == [receipt]
     assert SECRET not in words(rows(durable_url))

@@ -71,6 +71,17 @@ class Journal:
         )
         return [_record(self._database.seals, row) for row in rows]
 
+    async def latest_calls(self, thread: str, limit: int) -> Sequence[CallRecord]:
+        """The thread's latest calls of a model whose tokens are known."""
+        rows = await self._database.run(
+            lambda tx: tx.all(
+                f"SELECT {_COLUMNS} FROM vertebra_calls WHERE thread = ? AND kind = 'llm' AND status = 'done' "
+                "AND input_tokens IS NOT NULL ORDER BY started_at DESC LIMIT ?",
+                *(thread, limit),
+            )
+        )
+        return [_record(self._database.seals, row) for row in rows]
+
     async def epochs(self, thread: str, visit: str) -> Sequence[Kept | None]:
         rows = await self._database.run(
             lambda tx: tx.all(
@@ -85,6 +96,16 @@ class Journal:
 
     async def record_value(self, thread: str, visit: str, name: str, value: str) -> str:
         return await self._write(lambda tx: _value(tx, thread, visit, name, value))
+
+    async def windows(self, thread: str) -> list[tuple[str, str]]:
+        """What nodes saw of conversations: visit and manifest of each window."""
+        rows = await self._database.run(
+            lambda tx: tx.all(
+                "SELECT visit, value FROM vertebra_values WHERE thread = ? AND name LIKE ? ORDER BY visit, name",
+                *(thread, "window:%"),
+            )
+        )
+        return [(str(visit), str(value)) for visit, value in rows]
 
     async def values(self, thread: str, visit: str) -> dict[str, str]:
         """All that is recorded of a visit by name."""

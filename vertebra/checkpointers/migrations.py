@@ -143,6 +143,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (key_table(KEYS),),
 )
 
+VERSIONS = "vertebra_schema"
+"""Where their version is noted: a database has the tables if it has this one."""
+
 _WITH_CONTENT = ("vertebra_threads", "vertebra_state_checkpoints", "checkpoints")
 """Of run records, of state, and of LangGraph's own savers."""
 
@@ -151,7 +154,7 @@ THREAD_TABLES = ("calls", "epochs", "values", "visits", "answers", "timers", "in
 
 def migrate(database: Database) -> int:
     """Bring the tables to this release's version: see ``databases.migrating``."""
-    return migrating.migrate(database, MIGRATIONS, table="vertebra_schema")
+    return migrating.migrate(database, MIGRATIONS, table=VERSIONS)
 
 
 def is_empty(tx: Tx, backend: str) -> bool:

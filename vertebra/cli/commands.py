@@ -21,6 +21,7 @@ from vertebra.cli.loading import encryption_key, load_graph, open_store, read_js
 from vertebra.cli.options import memory_option
 from vertebra.cli.progress import Progress
 from vertebra.cli.terminal import Terminal, clean
+from vertebra.cli.windows import windows_data, windows_text
 from vertebra.types import Interrupt, Run, ThreadRecord
 
 if TYPE_CHECKING:
@@ -183,6 +184,7 @@ async def _show(options: argparse.Namespace) -> int:
         calls = await store.journal.calls(options.thread)
         visits = await store.journal.visits(options.thread)
         by_hand = await store.journal.interventions(options.thread)
+        seen = windows_data(await store.journal.windows(options.thread), calls)
         interrupts = await _questions(store, record)
         recoverable = options.thread in await store.runs.recoverable()
     if options.json:
@@ -193,6 +195,7 @@ async def _show(options: argparse.Namespace) -> int:
             "calls": [printing.call_data(call) for call in calls],
             "visits": printing.plain(list(visits)),
             "interventions": by_hand,
+            "windows": seen,
         }
         print(json.dumps(data))
         return 0
@@ -200,6 +203,8 @@ async def _show(options: argparse.Namespace) -> int:
     for line in printing.thread_text(record, interrupts, by_hand, terminal):
         print(line)
     for line in printing.calls_text(calls, options.full, terminal):
+        print(line)
+    for line in windows_text(seen, terminal):
         print(line)
     return 0
 

@@ -87,6 +87,8 @@ def _read(path: str) -> str:
 def require_store(url: str) -> None:
     """Refuse a store that cannot have threads yet, rather than make one. Raises ``StoreError``, ``UsageError``."""
     from vertebra.checkpointers import StoreUrl
+    from vertebra.checkpointers.migrations import VERSIONS
+    from vertebra.databases.looking import has_table
 
     parsed = StoreUrl.parse(url)
     if parsed.backend == "memory":
@@ -94,6 +96,11 @@ def require_store(url: str) -> None:
     if parsed.backend == "sqlite" and not Path(parsed.path).exists():
         raise StoreUnavailable(
             f"There is no database {parsed.path!r}.", remedy="name it with --store, or set VERTEBRA_STORE."
+        )
+    if not has_table(parsed, VERSIONS):
+        raise StoreUnavailable(
+            f"{parsed} has no threads of Vertebra, and was left as it is.",
+            remedy="name another database with --store; `vertebra run` makes its tables in this one.",
         )
 
 

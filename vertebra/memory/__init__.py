@@ -2,6 +2,7 @@
 
 from vertebra.memory.carrying import Imported
 from vertebra.memory.conversation import Conversation
+from vertebra.memory.counting import Estimator, encoded
 from vertebra.memory.expiring import Expired
 from vertebra.memory.facts import Facts
 from vertebra.memory.holds import Hold
@@ -14,6 +15,8 @@ from vertebra.memory.recall.searching import Hit, SearchResult
 from vertebra.memory.recall.snippets import Snippet
 from vertebra.memory.receipts import Receipt
 from vertebra.memory.records import Branch, ConversationRecord, Message, Provenance
+from vertebra.memory.summarising import Summary
+from vertebra.memory.windows import Manifest, Window
 
 __all__ = [
     "Branch",
@@ -22,6 +25,7 @@ __all__ = [
     "ConversationRecord",
     "Embedded",
     "Embedder",
+    "Estimator",
     "Expired",
     "Fact",
     "Facts",
@@ -29,6 +33,7 @@ __all__ = [
     "Hit",
     "Hold",
     "Imported",
+    "Manifest",
     "Memory",
     "Message",
     "Provenance",
@@ -36,5 +41,8 @@ __all__ = [
     "SearchResult",
     "Snippet",
     "Source",
+    "Summary",
+    "Window",
+    "encoded",
     "open_memory",
 ]

@@ -107,9 +107,11 @@ def insert(tx: Tx, place: Place, message: Message) -> None:
     where = message.provenance
     tx.execute(
         "INSERT INTO vertebra_memory_messages (tenant, conversation, id, branch, append_key, role, message, at, "
-        "tokens, thread, run, node, step, model, forgotten_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "tokens, thread, run, node, step, model, forgotten_at, "
+        "pinned) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         *(*place.scope, message.id, message.branch, message.key, message.role, message.chat.to_json(), message.at),
         *(message.tokens, where.thread, where.run, where.node, where.step, where.model, message.forgotten_at),
+        int(message.pinned),
     )
     if message.forgotten_at is None:
         said = (message.id, message.branch, message.role, message.at, message.text)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vertebra.databases.database import Tx
 from vertebra.errors import ConversationExists, ConversationNotFound
-from vertebra.memory import learning, reading
+from vertebra.memory import learning, reading, summarising
 from vertebra.memory.appending import insert
 from vertebra.memory.holds import Hold
 from vertebra.memory.holds import holds as all_holds
 from vertebra.memory.holds import insert as insert_hold
 from vertebra.memory.known_lines import Batch, Known, known_line
 from vertebra.memory.learning import Fact
-from vertebra.memory.lines import Carried, branch_line, head_line, message_line
+from vertebra.memory.lines import Carried, branch_line, head_line, message_line, summary_line
 from vertebra.memory.place import Place
 from vertebra.memory.pseudonyms import pseudonym
 from vertebra.memory.receipts import insert as insert_receipt
@@ -59,7 +59,12 @@ class Export:
             if found := reading.conversations(tx, self._tenant, id=place.id, subject=self._subject):
                 self._record, self._done = found[0], 0
                 branches = [b for b in reading.branches(tx, place, None) if b.at <= found[0].messages]
-                return [head_line(found[0], len(branches)), *map(branch_line, branches)]
+                summaries = summarising.of_conversation(tx, place, found[0].messages)
+                return [
+                    head_line(found[0], len(branches)),
+                    *map(branch_line, branches),
+                    *(summary_line(s) for s in summaries if s.branch in {b.name for b in branches}),
+                ]
         return None if self._fact is None else self._rest(tx, *self._fact)
 
     def _rest(self, tx: Tx, subject: str, id: int) -> list[str] | None:
@@ -97,7 +102,7 @@ def put(tx: Tx, tenant: str, carried: Carried) -> bool:
         there = _rows(tx, place, 0, head.messages)
         branches = {(b.name, b.parent, b.at) for b in reading.branches(tx, place, None)}
         same = len(there) == len(carried.messages) and all(
-            here == brought or here.forgotten_at is not None
+            replace(here, pinned=brought.pinned) == brought or here.forgotten_at is not None
             for here, brought in zip(there, carried.messages, strict=True)
         )
         if not same or not {(b.name, b.parent, b.at) for b in carried.branches} <= branches:
@@ -118,6 +123,8 @@ def put(tx: Tx, tenant: str, carried: Carried) -> bool:
             "VALUES (?, ?, ?, ?, ?, ?)",
             *(*place.scope, branch.name, branch.parent, branch.at, branch.created_at),
         )
+    for summary in carried.summaries:
+        summarising.add(tx, Place(tenant, head.id, summary.branch), summary, summary.at)
     for message in carried.messages:
         insert(tx, place, message)
     return True

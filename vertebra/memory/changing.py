@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from vertebra.databases.database import Tx
 from vertebra.errors import BranchExists, MessageNotFound
-from vertebra.memory import holds, reading
+from vertebra.memory import holds, reading, summarising
 from vertebra.memory.appending import ensure, require_branch
 from vertebra.memory.place import Place, Whom
 from vertebra.memory.recall import index
-from vertebra.memory.records import MAIN
+from vertebra.memory.records import MAIN, Provenance
+from vertebra.memory.summarising import Summary
 
-TABLES = ("messages", "branches", "tags")
+TABLES = ("messages", "branches", "tags", "summaries")
 
 
 def branch(tx: Tx, place: Place, subject: str | None, name: str, at: int | None) -> None:
@@ -74,6 +75,32 @@ def tag(tx: Tx, place: Place, subject: str | None, add: Sequence[str], remove: S
         tx.execute(
             "DELETE FROM vertebra_memory_tags WHERE tenant = ? AND conversation = ? AND tag = ?", *place.scope, name
         )
+
+
+def pin(tx: Tx, place: Place, subject: str | None, message: int, pinned: bool) -> None:
+    """Let a message of the line stand first in each window, or no more. Raises ``MessageNotFound``."""
+    place.lock(tx)
+    if not reading.messages(tx, place, subject, last=1, before=message + 1, after=message - 1):
+        raise MessageNotFound(
+            f"Branch {place.branch!r} of conversation {place.id!r} has no message {message}.", conversation=place.id
+        )
+    tx.execute(
+        "UPDATE vertebra_memory_messages SET pinned = ? WHERE tenant = ? AND conversation = ? AND id = ?",
+        *(int(pinned), *place.scope, message),
+    )
+
+
+def summarise(tx: Tx, place: Place, subject: str | None, text: str, upto: int, where: Provenance) -> Summary:
+    """Keep a summary of the line from its beginning to message ``upto``. Raises ``MessageNotFound``."""
+    place.lock(tx)
+    if not reading.messages(tx, place, subject, last=1, before=upto + 1, after=upto - 1):
+        raise MessageNotFound(
+            f"Branch {place.branch!r} of conversation {place.id!r} has no message {upto}.", conversation=place.id
+        )
+    summarising.add(tx, place, Summary(place.branch, 1, upto, text, provenance=where))
+    found = summarising.ending(tx, place, upto)
+    assert found is not None
+    return found
 
 
 def set_ttl(tx: Tx, place: Place, subject: str | None, ttl_s: float | None) -> None:

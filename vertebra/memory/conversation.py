@@ -8,12 +8,15 @@ from typing import Any, TypeVar
 
 from vertebra.databases.database import Database, Tx
 from vertebra.errors import UsageError
-from vertebra.memory import appending, changing, reading
+from vertebra.memory import appending, changing, reading, summarising, windows
 from vertebra.memory.appending import Draft
+from vertebra.memory.counting import Estimator, TokenCounter
 from vertebra.memory.keeping import ttl
 from vertebra.memory.messages import read_message
 from vertebra.memory.place import KEY_BYTES, Place, name_of, text_of
 from vertebra.memory.records import Branch, ConversationRecord, Message, Provenance
+from vertebra.memory.summarising import Summary
+from vertebra.memory.windows import Strategy, View, Window
 
 T = TypeVar("T")
 Work = Callable[[Tx], T]
@@ -75,6 +78,64 @@ class Conversation:
     ) -> list[Message]:
         """``messages`` for sync code."""
         return self._database.run_sync(self._messages(last, before, after))
+
+    async def window(
+        self, *, max_tokens: int, strategy: Strategy = "stable", counter: TokenCounter | None = None
+    ) -> Window:
+        """The part of this line that fits into ``max_tokens``: what a model is to see.
+
+        First the system and pinned messages, then the latest summary where not all fits, then the newest messages;
+        no tool's answer without its call. ``strategy``: "stable" begins at a place that stays for many turns, so that
+        a provider's prompt cache is of use; "newest" takes all that fits. ``counter``: by default an ``Estimator``.
+        Raises ``UsageError`` where what must be there does not fit, and ``BranchNotFound``.
+
+        Example::
+
+            window = await conversation.window(max_tokens=8000)
+            reply = await client.chat.completions.create(model=model, messages=window.to_openai())
+        """
+        return await self._database.run(self._window(max_tokens, strategy, counter))
+
+    def window_sync(
+        self, *, max_tokens: int, strategy: Strategy = "stable", counter: TokenCounter | None = None
+    ) -> Window:
+        """``window`` for sync code."""
+        return self._database.run_sync(self._window(max_tokens, strategy, counter))
+
+    async def pin(self, message_id: int) -> None:
+        """Let a message of this line stand first in each window. Raises ``MessageNotFound``."""
+        await self._database.run(self._work(changing.pin, message_id, True))
+
+    def pin_sync(self, message_id: int) -> None:
+        """``pin`` for sync code."""
+        self._database.run_sync(self._work(changing.pin, message_id, True))
+
+    async def unpin(self, message_id: int) -> None:
+        """Let it stand where it was said. Raises ``MessageNotFound``."""
+        await self._database.run(self._work(changing.pin, message_id, False))
+
+    def unpin_sync(self, message_id: int) -> None:
+        """``unpin`` for sync code."""
+        self._database.run_sync(self._work(changing.pin, message_id, False))
+
+    async def add_summary(self, text: str, *, upto: int, provenance: Provenance | None = None) -> Summary:
+        """Keep a summary of this line from its beginning to message ``upto``; the first that ends there stays.
+
+        Windows have it in the place of what does not fit. Raises ``MessageNotFound``.
+        """
+        return await self._database.run(self._summarise(text, upto, provenance))
+
+    def add_summary_sync(self, text: str, *, upto: int, provenance: Provenance | None = None) -> Summary:
+        """``add_summary`` for sync code."""
+        return self._database.run_sync(self._summarise(text, upto, provenance))
+
+    async def summaries(self) -> list[Summary]:
+        """The summaries of this line, with those that it shares, the longest last."""
+        return await self._database.run(self._work(summarising.of_line))
+
+    def summaries_sync(self) -> list[Summary]:
+        """``summaries`` for sync code."""
+        return self._database.run_sync(self._work(summarising.of_line))
 
     async def branch(self, name: str, *, at: int | None = None) -> Conversation:
         """A line of its own after message ``at`` (by default the newest): shares what came before, changes no other.
@@ -168,6 +229,14 @@ class Conversation:
         return functools.partial(
             reading.messages, place=self._place, subject=self._subject, last=last, before=before, after=after
         )
+
+    def _window(self, max_tokens: int, strategy: Strategy, counter: TokenCounter | None) -> Work[Window]:
+        windows.require(max_tokens, strategy)
+        view = View(self._place, self._subject)
+        return lambda tx: windows.window(tx, view, max_tokens, strategy, counter or Estimator())
+
+    def _summarise(self, text: str, upto: int, provenance: Provenance | None) -> Work[Summary]:
+        return self._work(changing.summarise, text_of("summary", text), upto, provenance or Provenance())
 
     def _branch(self, name: str, at: int | None) -> Work[Conversation]:
         place = Place(*self._place.scope, name_of("branch", name))

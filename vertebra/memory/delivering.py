@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from vertebra.databases.database import Tx
-from vertebra.memory import appending, changing, lineage, reading
+from vertebra.memory import appending, changing, lineage, reading, summarising
 from vertebra.memory.appending import Draft
 from vertebra.memory.lineage import Line
 from vertebra.memory.messages import ChatMessage
 from vertebra.memory.place import Place
 from vertebra.memory.records import Message, Provenance
+from vertebra.memory.summarising import Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +31,20 @@ class Posting:
     tokens: int | None
     provenance: Provenance
     key: str | None = None
-
-    def keyed(self, key: str) -> Posting:
-        return replace(self, key=key)
+    covers: tuple[int, int] | None = None
+    """No message, but the summary of those from one id to the other."""
 
     @property
     def message(self) -> Message:
         """As it is read where it was appended: it has no id and no time yet."""
         return Message(0, self.line.place.branch, self.chat, 0.0, self.key, self.tokens, self.provenance)
+
+    @property
+    def summary(self) -> Summary | None:
+        """As a summary, if it is one."""
+        if self.covers is None:
+            return None
+        return Summary(self.line.place.branch, *self.covers, self.chat.text, provenance=self.provenance)
 
     def to_plain(self) -> dict[str, Any]:
         """As data of JSON."""
@@ -49,6 +56,7 @@ class Posting:
             "tokens": self.tokens,
             "from": [where.thread, where.run, where.node, where.step, where.model],
             "key": self.key,
+            "covers": None if self.covers is None else list(self.covers),
         }
 
     @classmethod
@@ -61,6 +69,7 @@ class Posting:
             data["tokens"],
             Provenance(*data["from"]),
             data["key"],
+            tuple(data["covers"]) if data["covers"] else None,
         )
 
 
@@ -106,4 +115,9 @@ def _append(tx: Tx, posting: Posting) -> None:
     if not reading.has_branch(tx, base):
         changing.branch(tx, Place(*base.scope), posting.subject, base.branch, 0)
     place = lineage.begin(tx, posting.line, posting.subject)
+    if posting.summary is not None:
+        last = reading.by_ids(tx, place, posting.subject, [posting.summary.upto])
+        if last and last[0].forgotten_at is None:  # else it is a summary of what was deleted or forgotten meanwhile
+            summarising.add(tx, place, posting.summary)
+        return
     appending.add(tx, place, count, Draft(posting.chat, posting.key, posting.tokens, posting.provenance))

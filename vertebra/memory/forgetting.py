@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vertebra.databases.database import Tx
-from vertebra.memory import holds, items, receipts
+from vertebra.memory import holds, items, receipts, summarising
 from vertebra.memory.messages import ChatMessage
 from vertebra.memory.place import Place, Whom
 from vertebra.memory.pseudonyms import pseudonym
@@ -23,7 +23,10 @@ BATCH = 200
 Removal = Callable[[Tx, Place], int]
 """Remove what was derived from the messages of a conversation; how many rows there were."""
 
-DERIVED: dict[str, Removal] = {"entries": lambda tx, place: index.remove(tx, *place.scope)}
+DERIVED: dict[str, Removal] = {
+    "entries": lambda tx, place: index.remove(tx, *place.scope),
+    "summaries": summarising.remove,
+}
 """By kind, what else holds content of a conversation: the one place where such a table is hooked in."""
 
 
@@ -83,7 +86,7 @@ class Forgetting:
         return removed
 
     def _rest_of(self, tx: Tx, place: Place) -> dict[str, int]:
-        removed = {kind: removal(tx, place) for kind, removal in DERIVED.items()}
+        removed = {kind: count for kind, removal in DERIVED.items() if (count := removal(tx, place))}
         removed["titles"] = tx.execute(
             "UPDATE vertebra_memory_conversations SET title = NULL WHERE tenant = ? AND id = ? AND title IS NOT NULL",
             *place.scope,

@@ -16,6 +16,7 @@ from vertebra.memory.known_lines import Batch, FactLine, HoldLine, Known, Line, 
 from vertebra.memory.messages import ChatMessage, canonical
 from vertebra.memory.place import KEY_BYTES, name_of, text_of
 from vertebra.memory.records import MAIN, Branch, ConversationRecord, Message, Provenance
+from vertebra.memory.summarising import Summary
 
 BATCH = 500
 
@@ -58,9 +59,22 @@ class MessageLine(Line):
     tokens: Annotated[int, Field(ge=0)] | None
     provenance: Provenance
     forgotten_at: float | None = None
+    pinned: bool = False
 
 
-AnyLine = ConversationLine | BranchLine | MessageLine | FactLine | HoldLine | ReceiptLine
+class SummaryLine(Line):
+    """A summary of a branch, before the messages. Exports of earlier releases have none."""
+
+    type: Literal["summary"] = "summary"
+    branch: str
+    first: int
+    upto: int
+    text: str
+    at: float
+    provenance: Provenance
+
+
+AnyLine = ConversationLine | BranchLine | SummaryLine | MessageLine | FactLine | HoldLine | ReceiptLine
 _ANY: TypeAdapter[AnyLine] = TypeAdapter(Annotated[AnyLine, Field(discriminator="type")])
 
 
@@ -71,6 +85,7 @@ class Carried:
     head: ConversationLine
     branches: list[Branch] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
+    summaries: list[Summary] = field(default_factory=list)
 
 
 def head_line(record: ConversationRecord, branches: int) -> str:
@@ -81,6 +96,11 @@ def head_line(record: ConversationRecord, branches: int) -> str:
 def branch_line(branch: Branch) -> str:
     """The line of a branch."""
     return canonical(BranchLine(**asdict(branch)).model_dump(mode="json"))
+
+
+def summary_line(summary: Summary) -> str:
+    """The line of a summary."""
+    return canonical(SummaryLine(**asdict(summary)).model_dump(mode="json"))
 
 
 def message_line(message: Message) -> str:
@@ -96,6 +116,7 @@ def message_line(message: Message) -> str:
             "tokens": message.tokens,
             "provenance": asdict(message.provenance),
             "forgotten_at": message.forgotten_at,
+            **({"pinned": True} if message.pinned else {}),
         }
     )
 
@@ -109,7 +130,7 @@ def read_lines(lines: Iterable[str]) -> Iterator[Carried | Batch]:
         if not text.strip():
             continue
         line = _read(text, number)
-        if not isinstance(line, BranchLine | MessageLine) and carried is not None:
+        if not isinstance(line, BranchLine | SummaryLine | MessageLine) and carried is not None:
             yield _whole(carried, number)
             carried = None
         if isinstance(line, FactLine | HoldLine | ReceiptLine):
@@ -124,6 +145,8 @@ def read_lines(lines: Iterable[str]) -> Iterator[Carried | Batch]:
             raise _invalid(number, f"a {line.type} before any conversation")
         elif isinstance(line, BranchLine):
             _add_branch(carried, line, number)
+        elif isinstance(line, SummaryLine):
+            _add_summary(carried, line, number)
         else:
             _add_message(carried, line, number)
     if carried is not None:
@@ -150,6 +173,8 @@ def _read(text: str, number: int) -> AnyLine:
                     name_of(what, name)
         elif isinstance(line, BranchLine):
             name_of("branch", line.name)
+        elif isinstance(line, SummaryLine):
+            text_of("summary", line.text)
         elif isinstance(line, MessageLine):
             if line.key is not None:
                 name_of("key", line.key, KEY_BYTES)
@@ -171,12 +196,30 @@ def _add_branch(carried: Carried, line: BranchLine, number: int) -> None:
     carried.branches.append(Branch(line.name, line.parent, line.at, line.created_at))
 
 
+def _add_summary(carried: Carried, line: SummaryLine, number: int) -> None:
+    is_there = any((summary.branch, summary.upto) == (line.branch, line.upto) for summary in carried.summaries)
+    known = {branch.name for branch in carried.branches}
+    if is_there or line.branch not in known or not 1 <= line.first <= line.upto <= carried.head.messages:
+        raise _invalid(number, f"a summary of branch {line.branch!r} has no place here")
+    carried.summaries.append(Summary(line.branch, line.first, line.upto, line.text, line.at, line.provenance))
+
+
 def _add_message(carried: Carried, line: MessageLine, number: int) -> None:
     begins = {branch.name: branch.at for branch in carried.branches}
     if line.id != len(carried.messages) + 1 or line.id <= begins.get(line.branch, line.id):
         raise _invalid(number, f"message {line.id} on branch {line.branch!r} has no place here")
     carried.messages.append(
-        Message(line.id, line.branch, line.message, line.at, line.key, line.tokens, line.provenance, line.forgotten_at)
+        Message(
+            line.id,
+            line.branch,
+            line.message,
+            line.at,
+            line.key,
+            line.tokens,
+            line.provenance,
+            line.forgotten_at,
+            line.pinned,
+        )
     )
 
 

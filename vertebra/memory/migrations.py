@@ -157,6 +157,30 @@ MIGRATIONS: migrating.Migrations = (
         """,
     ),
     RECALL,
+    (
+        "ALTER TABLE vertebra_memory_messages ADD COLUMN pinned BIGINT NOT NULL DEFAULT 0",
+        """
+        CREATE INDEX vertebra_memory_leading ON vertebra_memory_messages (tenant, conversation, id)
+        WHERE (role IN ('system', 'developer') OR pinned = 1)
+        """,
+        """
+        CREATE TABLE vertebra_memory_summaries (
+            tenant TEXT NOT NULL,
+            conversation TEXT NOT NULL,
+            branch TEXT NOT NULL,
+            low BIGINT NOT NULL,
+            high BIGINT NOT NULL,
+            text TEXT NOT NULL,
+            at DOUBLE PRECISION NOT NULL,
+            thread TEXT,
+            run TEXT,
+            node TEXT,
+            step BIGINT,
+            model TEXT,
+            PRIMARY KEY (tenant, conversation, branch, high)
+        )
+        """,
+    ),
 )
 
 

@@ -30,6 +30,10 @@ class Place:
         """What every statement is bound to."""
         return self.tenant, self.id
 
+    def on(self, branch: str) -> Place:
+        """Another branch of the conversation."""
+        return Place(self.tenant, self.id, branch)
+
     def lock(self, tx: Tx) -> None:
         """One writer a conversation, until the transaction ends."""
         tx.lock(json.dumps(["vertebra memory", *self.scope]))

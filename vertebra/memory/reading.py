@@ -12,7 +12,7 @@ from vertebra.memory.place import Place
 from vertebra.memory.records import MAIN, MESSAGE_COLUMNS, Branch, ConversationRecord, Message, message_of
 
 # The branch, then what it shares with each of its ancestors: `high` is the last message of theirs that belongs to it.
-_LINE = """
+LINE = """
 WITH RECURSIVE line (branch, parent, shared, high) AS (
     SELECT name, parent, shared, 9223372036854775807 FROM vertebra_memory_branches
     WHERE tenant = ? AND conversation = ? AND name = ?
@@ -21,18 +21,31 @@ WITH RECURSIVE line (branch, parent, shared, high) AS (
     ON b.tenant = ? AND b.conversation = ? AND b.name = line.parent
 )
 """
+_LEADS = "(m.role IN ('system', 'developer') OR m.pinned = 1)"
+"""What stands first in a window; in these words, which are those of an index."""
+_AT_ONCE = 400
 _RECORD_COLUMNS = "c.id, c.subject, c.title, c.messages, c.created_at, c.updated_at, c.ttl_s"
 
 
 def messages(
-    tx: Tx, place: Place, subject: str | None, *, last: int | None, before: int | None, after: int | None
+    tx: Tx,
+    place: Place,
+    subject: str | None,
+    *,
+    last: int | None,
+    before: int | None,
+    after: int | None,
+    talk_only: bool = False,
 ) -> list[Message]:
-    """In their order: of those between ``after`` and ``before`` (ids, both excluded) the ``last`` ones."""
+    """In their order: of those between ``after`` and ``before`` (ids, both excluded) the ``last`` ones.
+
+    ``talk_only``: without those that lead a window.
+    """
     there = exists(tx, place, subject)
     require_branch(tx, place)
     if not there:
         return []
-    bounds, values = "", []
+    bounds, values = f"AND NOT {_LEADS} " if talk_only else "", []
     for sign, bound in (("<", before), (">", after)):
         if bound is not None:
             bounds += f"AND m.id {sign} ? "
@@ -41,7 +54,7 @@ def messages(
         values.append(last)
     # CROSS JOIN: SQLite walks the messages from the newest back and stops at the limit, not the lines first.
     rows = tx.all(
-        f"{_LINE} SELECT {MESSAGE_COLUMNS} FROM vertebra_memory_messages m CROSS JOIN line "
+        f"{LINE} SELECT {MESSAGE_COLUMNS} FROM vertebra_memory_messages m CROSS JOIN line "
         f"WHERE m.tenant = ? AND m.conversation = ? AND m.branch = line.branch AND m.id <= line.high {bounds}"
         f"ORDER BY m.id DESC{'' if last is None else ' LIMIT ?'}",
         *(*place.scope, place.branch, *place.scope, *place.scope, *values),
@@ -52,7 +65,7 @@ def messages(
 def first_after(tx: Tx, place: Place, thread: str, step: int) -> int | None:
     """The id of the first message of the line that ``thread`` appended in a superstep after ``step``."""
     row = tx.one(
-        f"{_LINE} SELECT min(m.id) FROM vertebra_memory_messages m CROSS JOIN line WHERE m.tenant = ? "
+        f"{LINE} SELECT min(m.id) FROM vertebra_memory_messages m CROSS JOIN line WHERE m.tenant = ? "
         "AND m.conversation = ? AND m.branch = line.branch AND m.id <= line.high AND m.thread = ? AND m.step > ?",
         *(*place.scope, place.branch, *place.scope, *place.scope, thread, step),
     )
@@ -69,6 +82,36 @@ def has_branch(tx: Tx, place: Place) -> bool:
     """Whether there is the branch; ``main`` always is."""
     query = "SELECT 1 FROM vertebra_memory_branches WHERE tenant = ? AND conversation = ? AND name = ?"
     return place.branch == MAIN or tx.one(query, *place.scope, place.branch) is not None
+
+
+def leading(tx: Tx, place: Place, subject: str | None, before: int | None) -> list[Message]:
+    """The system and pinned messages of a line."""
+    if not exists(tx, place, subject):
+        return []
+    require_branch(tx, place)
+    bound, values = ("", ()) if before is None else ("AND m.id < ? ", (before,))
+    rows = tx.all(
+        f"{LINE} SELECT {MESSAGE_COLUMNS} FROM vertebra_memory_messages m CROSS JOIN line "
+        f"WHERE m.tenant = ? AND m.conversation = ? AND {_LEADS} AND m.branch = line.branch AND m.id <= line.high "
+        f"{bound}ORDER BY m.id",
+        *(*place.scope, place.branch, *place.scope, *place.scope, *values),
+    )
+    return [message_of(row) for row in rows]
+
+
+def by_ids(tx: Tx, place: Place, subject: str | None, ids: Sequence[int]) -> list[Message]:
+    """Those of these messages that are there, on whatever branch."""
+    if not exists(tx, place, subject):
+        return []
+    rows: list[Any] = []
+    for start in range(0, len(ids), _AT_ONCE):
+        some = ids[start : start + _AT_ONCE]
+        rows += tx.all(
+            f"SELECT {MESSAGE_COLUMNS} FROM vertebra_memory_messages m WHERE m.tenant = ? AND m.conversation = ? "
+            f"AND m.id IN ({', '.join('?' * len(some))})",
+            *(*place.scope, *some),
+        )
+    return [message_of(row) for row in rows]
 
 
 def exists(tx: Tx, place: Place, subject: str | None) -> bool:

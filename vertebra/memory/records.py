@@ -38,6 +38,8 @@ class Message:
     tokens: int | None = None
     provenance: Provenance = field(default_factory=Provenance)
     forgotten_at: float | None = None
+    pinned: bool = False
+    """Whether it stands first in each window."""
 
     @property
     def role(self) -> Role:
@@ -89,15 +91,24 @@ class ConversationRecord:
 
 
 MESSAGE_COLUMNS = (
-    "m.id, m.branch, m.message, m.at, m.append_key, m.tokens, m.thread, m.run, m.node, m.step, m.model, m.forgotten_at"
+    "m.id, m.branch, m.message, m.at, m.append_key, m.tokens, m.thread, m.run, m.node, m.step, m.model, "
+    "m.forgotten_at, m.pinned"
 )
 
 
 def message_of(row: Sequence[Any]) -> Message:
     """From a row of ``MESSAGE_COLUMNS``."""
-    number, branch, text, at, key, tokens, thread, run, node, step, model, forgotten_at = row
+    number, branch, text, at, key, tokens, thread, run, node, step, model, forgotten_at, pinned = row
     where = Provenance(thread, run, node, None if step is None else int(step), model)
     chat = ChatMessage.model_validate(json.loads(text))
     return Message(
-        int(number), branch, chat, float(at), key, None if tokens is None else int(tokens), where, forgotten_at
+        int(number),
+        branch,
+        chat,
+        float(at),
+        key,
+        None if tokens is None else int(tokens),
+        where,
+        forgotten_at,
+        bool(pinned),
     )

@@ -9,22 +9,24 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vertebra.databases.database import Tx
 from vertebra.errors import UsageError
-from vertebra.memory import Memory, lineage, reading
+from vertebra.memory import Memory, Window, lineage, reading
 from vertebra.memory.conversation import tokens_of
+from vertebra.memory.counting import TokenCounter
 from vertebra.memory.delivering import Posting
 from vertebra.memory.lineage import Ancestor, Line
 from vertebra.memory.messages import read_message
 from vertebra.memory.place import Place, name_of, place
 from vertebra.memory.records import MAIN, Message, Provenance
+from vertebra.memory.windows import Strategy, View
 from vertebra.nodes.visit import Visit, outer_step
 from vertebra.ports import JournalPort
-from vertebra.runtime import portal
+from vertebra.runtime import portal, windowing
 
 if TYPE_CHECKING:
     from vertebra.runtime.app import App
@@ -165,27 +167,60 @@ class NodeConversation:
         found: list[Message] = self._sync(self.messages, **bounds)
         return found
 
+    async def window(
+        self, *, max_tokens: int, strategy: Strategy = "stable", counter: TokenCounter | None = None
+    ) -> Window:
+        """What fits into ``max_tokens``, as ``Conversation.window``; recorded, and the same when executed again."""
+        return await windowing.window(self, max_tokens, strategy, counter)
+
+    def window_sync(self, **options: Any) -> Window:
+        made: Window = self._sync(self.window, **options)
+        return made
+
+    async def summarise(self, *, max_tokens: int, task: str = "summarise", counter: TokenCounter | None = None) -> bool:
+        """Have what no longer fits into ``max_tokens`` summarised; whether there was any."""
+        return await windowing.summarise(self, max_tokens, task, counter)
+
+    def summarise_sync(self, **options: Any) -> bool:
+        return bool(self._sync(self.summarise, **options))
+
+    async def view(self) -> View:
+        """What this visit sees of the line."""
+        found = [posting.summary for posting in self._posted() if posting.summary is not None]
+        mine = found[-1] if found else None
+        return View(self._line.place, self.subject, await self._upto(), tuple(self._own()), mine)
+
+    @property
+    def label(self) -> str:
+        """What the journal calls this line."""
+        return sha256(json.dumps(self._line.to_plain()[:4]).encode()).hexdigest()[:24]
+
+    async def record(self, name: str, value: str) -> str:
+        """Keep a value with the visit, once; the first one that was kept."""
+        return await self.of.scope.journal.record_value(self.of.visit.thread, self.of.visit.key, name, value)
+
     def _own(self) -> list[Message]:
         """What this visit has appended, as it will stand on this line."""
-        found = [Posting.of_plain(item) for item in self.of.visit.posted()]
-        return [p.message for p in found if p.line.base == self.base]
+        return [posting.message for posting in self._posted() if posting.covers is None]
+
+    def _posted(self) -> list[Posting]:
+        found = (Posting.of_plain(item) for item in self.of.visit.posted())
+        return [replace(posting, line=self._line) for posting in found if posting.line.base == self.base]
 
     async def _read(self, **bounds: Any) -> list[Message]:
         work = functools.partial(reading.messages, place=self._line.place, subject=self.subject, **bounds)
-        return await self._memory(work)
+        return await self.transact(work)
 
     async def _upto(self) -> int:
         """The id of the newest message that this visit sees: recorded when it first looked."""
-        visit, label = self.of.visit, sha256(json.dumps(self._line.to_plain()[:4]).encode()).hexdigest()[:24]
+        visit, label = self.of.visit, self.label
         if label not in visit.seen:
-            newest = str(await self._newest())
-            kept = await self.of.scope.journal.record_value(visit.thread, visit.key, f"memory:{label}", newest)
-            visit.seen[label] = int(kept)
+            visit.seen[label] = int(await self.record(f"memory:{label}", str(await self._newest())))
         return visit.seen[label]
 
     async def _newest(self) -> int:
         """Look whether it is the right conversation, and begin the line of a fork. Raises ``SubjectMismatch``."""
-        return await self._memory(self._look)
+        return await self.transact(self._look)
 
     def _look(self, tx: Tx) -> int:
         if not reading.exists(tx, self.base, self.subject):
@@ -195,7 +230,8 @@ class NodeConversation:
             lineage.begin(tx, self._line, self.subject)
         return reading.newest_id(tx, self.base)
 
-    async def _memory(self, work: Callable[[Tx], T]) -> T:
+    async def transact(self, work: Callable[[Tx], T]) -> T:
+        """In the memory's database."""
         return await self.of.about.memory.database.run(work)
 
     def _sync(self, method: Callable[..., Any], *args: Any, **options: Any) -> Any:

@@ -70,6 +70,8 @@ class Codec:
         if tag == _OTHER:
             end = 2 + typed[1]
             return self._loads((typed[2:end].decode(), typed[end:]))
+        if tag == _MSGPACK and self._joins:
+            return self._loads((_NAMES[tag], memoryview(typed)[1:]))  # type: ignore[arg-type] # not copied
         return self._loads((_NAMES[tag], typed[1:]))
 
     def load_all(self, many: Sequence[bytes]) -> list[Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from vertebra.checkpointers.pieces.chunk_cache import ChunkCache
 from vertebra.checkpointers.pieces.chunks import Entry, Level, spread
 from vertebra.checkpointers.pieces.codec import Codec
 from vertebra.checkpointers.pieces.encoding import DICT, NO_DIGEST, PIECE, digest_of
@@ -15,12 +17,25 @@ Fetch = Callable[[Sequence[int]], Iterable[tuple[int, bytes]]]
 
 
 class Decoder:
-    """Reads one thread's pieces, with the codec of that thread. ``cache`` serves several states that share pieces."""
+    """Reads one thread's pieces, with the codec of that thread. ``cache`` serves several states that share pieces.
 
-    def __init__(self, codec: Codec, fetch: Fetch, cache: dict[Entry, bytes] | None = None) -> None:
+    ``chunks``: what is remembered of full chunks, whose ``thread`` this is.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        fetch: Fetch,
+        cache: dict[Entry, bytes] | None = None,
+        *,
+        chunks: ChunkCache | None = None,
+        thread: int = 0,
+    ) -> None:
         self._codec = codec
         self._fetch = fetch
         self._cache = cache
+        self._seen = None if chunks is None else partial(chunks.get, thread)
+        self._keep = None if chunks is None else partial(chunks.put, thread)
 
     def head(self, stored: bytes, *place: str | int | None) -> Any:
         """The record in the row at ``place``, or the number of the piece that has it."""
@@ -37,10 +52,11 @@ class Decoder:
         return {name: self.value(ref) for name, ref in refs.items()}
 
     def warm(self, refs: Iterable[Any]) -> None:
-        """Fetch at once, for the cache, whatever the references name themselves."""
+        """Fetch at once, for the cache, whatever the references name themselves, but for chunks that are remembered."""
         if self._cache is not None:
             digits = [digit for ref in refs for digit in (ref[1] if isinstance(ref, list) else [[ref]])]
-            self.plain(entry for digit in digits for entry in digit if isinstance(entry, int))
+            named = (entry for digit in digits for entry in digit if isinstance(entry, int))
+            self.plain(number for number in named if self._seen is None or self._seen(number) is None)
 
     def value(self, ref: Any) -> Any:
         """One value, made anew."""
@@ -68,15 +84,30 @@ class Decoder:
         return above, [records[number] for number in numbers]
 
     def _items(self, digits: Sequence[Level]) -> list[Any]:
-        _, chunks = self._leaves(digits)
-        plain = self.plain([*(entry for chunk in chunks if chunk[2] is None for entry in chunk[0]), *digits[0]])
+        above = spread(digits[1:], self._chunks)
+        numbers: list[Any] = list(above[0]) if above else []
+        known = {} if self._seen is None else {n: seen for n in numbers if (seen := self._seen(n)) is not None}
+        new = [number for number in numbers if number not in known]
+        chunks = self._chunks(new) if new else {}
+        apart = (entry for chunk in chunks.values() if chunk[2] is None for entry in chunk[0])
+        plain = self.plain([*apart, *digits[0]])
         items: list[Any] = []
-        for entries, _, joined in chunks:
-            if joined is None:
-                items += self._codec.load_all([plain[entry] for entry in entries])
+        for number in numbers:
+            seen = known.get(number)
+            if seen is None:
+                items += self._values(number, chunks[number], plain)
             else:
-                items += self._codec.load(joined)
+                items += self._codec.load(seen) if isinstance(seen, bytes) else seen
         return items + self._codec.load_all([plain[entry] for entry in digits[0]])
+
+    def _values(self, number: int, chunk: Any, plain: Mapping[Entry, bytes]) -> list[Any]:
+        entries, _, joined = chunk
+        if joined is None:
+            return self._codec.load_all([plain[entry] for entry in entries])
+        values: list[Any] = self._codec.load(joined)
+        if self._keep is not None:
+            self._keep(number, values, joined)
+        return values
 
     def plain(self, entries: Iterable[Entry]) -> dict[Entry, bytes]:
         """The typed bytes of each entry. Raises ``StoreCorrupt`` when a piece is not there."""

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from langgraph.checkpoint.base import CheckpointTuple, DeltaChannelHistory
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from vertebra.checkpointers.pieces.chunk_cache import ChunkCache
 from vertebra.checkpointers.pieces.codec import Codec
 from vertebra.checkpointers.pieces.memo import ThreadMemo
 from vertebra.checkpointers.sqlite import legacy, reading, retention
@@ -50,6 +51,7 @@ class StateFile:
     def use(self, serde: SerializerProtocol) -> None:
         """Dump and load with this serializer from now on."""
         self._serde, self._codec = serde, Codec(serde, self._seals)
+        self._chunks = ChunkCache()  # of this serializer; used by one reader at a time
 
     def close(self) -> None:
         self.writer.close()
@@ -123,7 +125,7 @@ class StateFile:
         query = Query.of({"configurable": {"checkpoint_ns": "", **config["configurable"]}}, limit=1)
 
         def read(connection: sqlite3.Connection) -> CheckpointTuple | None:
-            found = reading.one(connection, self._codec, query)
+            found = reading.one(connection, self._codec, query, self._chunks)
             if not self._has_legacy:
                 return found
             older = [tuple_ for tuple_, _ in legacy.tuples(connection, self._serde, query)]
@@ -146,7 +148,7 @@ class StateFile:
         while query.limit is None or query.limit > 0:
             found, after = self._reader.read(
                 lambda connection, query=query, after=after: reading.page(  # type: ignore[misc]
-                    connection, self._codec, query, after
+                    connection, self._codec, query, after, self._chunks
                 )
             )
             yield found

@@ -10,6 +10,7 @@ from typing import Any
 
 from langgraph.checkpoint.base import CheckpointTuple, DeltaChannelHistory
 
+from vertebra.checkpointers.pieces.chunk_cache import ChunkCache
 from vertebra.checkpointers.pieces.chunks import Entry
 from vertebra.checkpointers.pieces.codec import Codec
 from vertebra.checkpointers.pieces.decoding import Decoder
@@ -84,20 +85,24 @@ class Row:
 
 
 def decoder_of(
-    connection: sqlite3.Connection, codec: Codec, number: int, cache: dict[Entry, bytes] | None = None
+    connection: sqlite3.Connection,
+    codec: Codec,
+    number: int,
+    cache: dict[Entry, bytes] | None = None,
+    chunks: ChunkCache | None = None,
 ) -> Decoder:
     """Of the pieces of one thread, with its codec."""
-    return Decoder(codec, partial(fetch, connection, number), cache)
+    return Decoder(codec, partial(fetch, connection, number), cache, chunks=chunks, thread=number)
 
 
-def one(connection: sqlite3.Connection, codec: Codec, query: Query) -> CheckpointTuple | None:
+def one(connection: sqlite3.Connection, codec: Codec, query: Query, chunks: ChunkCache) -> CheckpointTuple | None:
     """The checkpoint that the query names, or the latest of its namespace."""
     row = next(iter(_rows(connection, query, None, 1)), None)
-    return None if row is None else _tuple(connection, codec, row, {})
+    return None if row is None else _tuple(connection, codec, row, {}, chunks)
 
 
 def page(
-    connection: sqlite3.Connection, codec: Codec, query: Query, after: Row | None
+    connection: sqlite3.Connection, codec: Codec, query: Query, after: Row | None, chunks: ChunkCache
 ) -> tuple[list[CheckpointTuple], Row | None]:
     """Some of what the query asks for, and the row after which to go on, unless that was all."""
     limit = PAGE if query.limit is None or query.metadata else min(query.limit, PAGE)
@@ -109,7 +114,7 @@ def page(
             return found, None
         record = decoder_of(connection, codec.of(row.thread), row.number).record(row.data, *row.place)
         if query.admits(record["metadata"]):
-            found.append(_tuple(connection, codec, row, caches.setdefault(row.number, {}), record))
+            found.append(_tuple(connection, codec, row, caches.setdefault(row.number, {}), chunks, record))
     return found, rows[-1] if len(rows) == limit else None
 
 
@@ -168,9 +173,14 @@ def _rows(connection: sqlite3.Connection, query: Query, after: Row | None, limit
 
 
 def _tuple(
-    connection: sqlite3.Connection, codec: Codec, row: Row, cache: dict[Entry, bytes], record: Any = None
+    connection: sqlite3.Connection,
+    codec: Codec,
+    row: Row,
+    cache: dict[Entry, bytes],
+    chunks: ChunkCache,
+    record: Any = None,
 ) -> CheckpointTuple:
-    decoder = decoder_of(connection, codec.of(row.thread), row.number, cache)
+    decoder = decoder_of(connection, codec.of(row.thread), row.number, cache, chunks)
     record = record or decoder.record(row.data, *row.place)
     checkpoint = {**record["checkpoint"], "id": row.id, "channel_values": decoder.values(record["refs"])}
     place = {"thread_id": row.thread, "checkpoint_ns": row.namespace}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from vertebra.errors import StoreTooNew
 
@@ -81,11 +81,11 @@ def key_of(thread: int, piece: int) -> int:
     return thread << PIECE_BITS | piece
 
 
-def fetch(connection: sqlite3.Connection, thread: int, numbers: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+def fetch(connection: sqlite3.Connection, thread: int, numbers: Iterable[int]) -> list[tuple[int, bytes]]:
     """Pieces of one thread by their numbers."""
-    keys = json.dumps([key_of(thread, number) for number in numbers])
-    for key, data in connection.execute(_FETCH, (keys,)):
-        yield key & PIECE_MASK, data
+    first = key_of(thread, 0)
+    keys = json.dumps([first + number for number in numbers])
+    return [(key - first, data) for key, data in connection.execute(_FETCH, (keys,)).fetchall()]
 
 
 def create(connection: sqlite3.Connection) -> None:
