@@ -126,3 +126,32 @@ for finding in mended.check():
 
 # %%
 print(mended.bounds())
+
+# %% [markdown]
+# ## The agent everyone asks for
+#
+# `agent(...)` makes a tool-calling agent as a plain graph: so it is drawn and proved as any other. Between the model and
+# a tool that needs approval there is, on every path, a person.
+
+# %%
+from vertebra.graphs import agent, tool
+
+
+@tool
+def look_up(order: str) -> str:
+    """What is known of an order."""
+    return "a lamp, broken on arrival"
+
+
+@tool(approval=True)
+def refund(order: str, amount: Annotated[float, Field(gt=0, le=500)]) -> str:
+    """Pay money back."""
+    return f"paid {amount} for order {order}"
+
+
+helpdesk = agent("helpdesk", tools=[look_up, refund], max_turns=4)
+helpdesk
+
+# %%
+print(helpdesk.prove("tools/approve_refund", before="tools/refund"))
+print(helpdesk.bounds())

@@ -12,7 +12,7 @@ import nbformat
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
-CELL_S = 90
+CELL_S = 100
 MACHINE = re.compile(r"/tmp/[^\s'\"<)]*|127\.0\.0\.1:\d+|0x[0-9a-f]{6,}")
 """What differs from one execution to the next, and from one machine to the next."""
 
