@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -56,11 +57,11 @@ async def chat(turn: Turn, ctx: Context) -> dict[str, Any]:
     return {"seen": [f"{len(window.messages)}"], "first": [*summary, *texts(list(window.messages))]}
 
 
-def app_on(url: str, memory: Any) -> App:
+def app_on(url: str, memory: Any, **options: Any) -> App:
     g = Graph(Turn, name="chat")
     g.add_edge(START, chat)
     g.add_edge(chat, END)
-    return g.compile(checkpointer=url, memory=memory, default_model="m")
+    return g.compile(checkpointer=url, memory=memory, default_model="m", **options)
 
 
 def fill(memory: Memory, count: int) -> None:
@@ -105,6 +106,21 @@ def test_show_tells_what_the_model_saw(
     assert main(["show", "t", "--store", sqlite_url, "--json"]) == 0
     (seen,) = json.loads(capsys.readouterr().out)["windows"]
     assert (seen["messages"], seen["own"], seen["calls"]) == ([1, 2, 3, 4, 5, 6], [0], [1])
+
+
+def test_in_an_encrypted_store_it_is_all_the_same(durable_url: str, model: ScriptedModel) -> None:
+    key = base64.b64encode(os.urandom(32)).decode()
+    with open_memory("memory://") as memory:
+        fill(memory, 30)
+        with app_on(durable_url, memory, encryption=key) as app:
+            assert app.run_sync({"said": "now"}, thread_id="t").status == "done"
+            fork = app.fork_sync("t", thread_id="f")
+            run = app.run_sync({"said": "more"}, thread_id=fork.thread_id)
+            assert run.status == "done", run.error
+            assert app.verify_sync("t").differences == ()
+            (window,) = asyncio.run(app.services.store.journal.windows("t"))
+            assert json.loads(window[1])["conversation"] == "c"
+        assert memory.conversation("c", branch="main~f").messages_sync()[-2].text == "more"
 
 
 @pytest.mark.parametrize("nth", [1, 2, 4])

@@ -101,18 +101,20 @@ class Journal:
         """What nodes saw of conversations: visit and manifest of each window."""
         rows = await self._database.run(
             lambda tx: tx.all(
-                "SELECT visit, value FROM vertebra_values WHERE thread = ? AND name LIKE ? ORDER BY visit, name",
+                "SELECT visit, name, value FROM vertebra_values WHERE thread = ? AND name LIKE ? ORDER BY visit, name",
                 *(thread, "window:%"),
             )
         )
-        return [(str(visit), str(value)) for visit, value in rows]
+        seals = self._database.seals
+        return [(str(v), str(unseal(seals, "values", "value", (thread, v, name), value))) for v, name, value in rows]
 
     async def values(self, thread: str, visit: str) -> dict[str, str]:
         """All that is recorded of a visit by name."""
         rows = await self._database.run(
             lambda tx: tx.all("SELECT name, value FROM vertebra_values WHERE thread = ? AND visit = ?", thread, visit)
         )
-        return {str(name): str(value) for name, value in rows}
+        seals = self._database.seals
+        return {str(n): str(unseal(seals, "values", "value", (thread, visit, n), value)) for n, value in rows}
 
     def record_value_sync(self, thread: str, visit: str, name: str, value: str) -> str:
         return self._database.run_sync(lambda tx: self._fenced(tx, lambda tx: _value(tx, thread, visit, name, value)))
