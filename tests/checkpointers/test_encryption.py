@@ -202,6 +202,20 @@ async def test_requests_are_found_by_digests_that_no_stranger_can_make(durable_u
     assert a.key.request_hash not in {row[0] for row in rows}
 
 
+async def test_answers_are_pruned_and_hashes_stay(durable_url: str) -> None:
+    async with app(durable_url) as it:
+        await live(it)
+        await mend(it)
+        store = it.services.store
+        keys = [call.key for call in await store.journal.calls("t")]
+        assert (await store.prune(answers=True)).answers == 1
+        calls = await store.journal.calls("t")
+        assert [call.key for call in calls] == keys
+        assert [call.request for call in calls] == [None, None]
+        (answer,) = [call.answer for call in calls if call.answer is not None]
+        assert (answer.pruned, answer.body) == (True, b"")
+
+
 async def test_memory_is_encrypted_too(model: ScriptedModel) -> None:
     async with app("memory://") as it:
         await live(it)
