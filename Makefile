@@ -18,7 +18,7 @@ RUNTIME := $(VENV)/runtime-$(call sum,requirements.txt pyproject.toml)
 DEV := $(VENV)/dev-$(call sum,requirements-dev.txt pyproject.toml)
 MODELS := $(VENV)/models-$(call sum,requirements-models.txt)
 
-.PHONY: help demo test check campaign bench clean
+.PHONY: help demo test check campaign bench screens clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ bench: $(DEV) ## Run the benchmarks and print their ratios
 	@shopt -s nullglob; files=(benchmarks/[!_]*.py); \
 	if [ $${#files[@]} -eq 0 ]; then echo "There is no benchmarks/*.py to run." >&2; exit 1; fi; \
 	for file in "$${files[@]}"; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+
+screens: $(DEV) ## See pictures in a real JupyterLab in Chromium (installed if missing, by root); writes docs/screens
+	@$(BIN)/python scripts/screens
 
 clean: ## Remove what make has made
 	@rm -rf $(VENV) demo-run .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -16,7 +16,8 @@
     │   ├── LoopBoundReached          max_visits is used up
     │   ├── NodeTimeout               timeout_s has passed
     │   ├── NodeFailed                the body raised something of its own
-    │   └── RequestDrift              executed again, the node asked something else
+    │   ├── RequestDrift              executed again, the node asked something else
+    │   └── ToolError                 what a tool tells the model of a call that it could not do
     ├── CallError                     a call through the door failed
     │   ├── NoVisit                   a call outside of any node execution
     │   ├── NotRecorded               verified, a node asked what the record has no answer for
@@ -222,6 +223,13 @@ class RequestDrift(NodeError):
         "build requests from state, ctx.now(), ctx.random and ctx.uuid() only; "
         "or resume(thread, fresh=node) to ask anew and pay again."
     )
+
+
+class ToolError(NodeError):
+    """Raised by a tool, to tell the model why a call was not done: ``raise ToolError("There is no order 17.")``."""
+
+    code = "tool"
+    default_remedy = "tell it to the model, which may call otherwise."
 
 
 class CallError(VertebraError):

@@ -83,7 +83,7 @@ def test_a_hold_refuses_and_is_released(kept: Shell) -> None:
 
 def test_expire(kept: Shell) -> None:
     assert kept("memory", "expire").returncode == 2
-    assert kept.json("memory", "expire", "--yes") == {"conversations": 0, "messages": 0, "held": 0}
+    assert kept.json("memory", "expire", "--yes") == {"conversations": 0, "messages": 0, "held": 0, "items": 0}
     assert kept("memory", "expire", "--default", "0h", "--yes").stdout == "1 conversation, 1 message deleted.\n"
 
 

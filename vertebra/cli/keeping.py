@@ -119,7 +119,8 @@ def _expire(memory: Memory, options: argparse.Namespace) -> None:
         print(json.dumps(asdict(done)))
         return
     held = f"; {counted(done.held, 'conversation')} kept by a hold" if done.held else ""
-    print(f"{counted(done.conversations, 'conversation')}, {counted(done.messages, 'message')} deleted{held}.")
+    rest = f", {counted(done.items, 'item')}" if done.items else ""
+    print(f"{counted(done.conversations, 'conversation')}, {counted(done.messages, 'message')}{rest} deleted{held}.")
 
 
 ACTIONS: dict[str, Action] = {

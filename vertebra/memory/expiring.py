@@ -1,22 +1,23 @@
-"""Time to live: conversations whose time is up are deleted, but for those on hold."""
+"""Time to live: conversations whose time is up are deleted, but for those on hold, and items of LangGraph's store."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vertebra.databases.database import Tx
 from vertebra.errors import SubjectHeld
-from vertebra.memory import changing
+from vertebra.memory import changing, items
 from vertebra.memory.place import Place
 
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """What an ``expire`` did: conversations and messages that are gone, and conversations that a hold has kept."""
+    """What an ``expire`` did: what is gone, by kind, and ``held``: conversations that a hold has kept."""
 
     conversations: int
     messages: int
     held: int
+    items: int = 0
 
 
 class Expiry:
@@ -35,6 +36,7 @@ class Expiry:
         )
         found = tx.one(f"SELECT id {due[0]} AND id > ? ORDER BY id LIMIT 1", *due[1], self._after)
         if found is None:
+            self.done = replace(self.done, items=items.expire(tx, self._tenant))
             return False
         place = Place(self._tenant, found[0])
         place.lock(tx)
@@ -48,6 +50,6 @@ class Expiry:
         done = self.done
         try:
             changing.delete(tx, place, None)
-            self.done = Expired(done.conversations + 1, done.messages + messages, done.held)
+            self.done = replace(done, conversations=done.conversations + 1, messages=done.messages + messages)
         except SubjectHeld:
-            self.done = Expired(done.conversations, done.messages, done.held + 1)
+            self.done = replace(done, held=done.held + 1)

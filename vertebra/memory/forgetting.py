@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vertebra.databases.database import Tx
-from vertebra.memory import holds, receipts
+from vertebra.memory import holds, items, receipts
 from vertebra.memory.messages import ChatMessage
 from vertebra.memory.place import Place, Whom
 from vertebra.memory.pseudonyms import pseudonym
@@ -33,7 +33,7 @@ class Forgetting:
         self._whom, self._reason, self._by = whom, reason, by
         self._names = (whom.subject, pseudonym(whom.subject))
         self._after = ""
-        self._phases = [self._conversations, self._facts, self._holds]
+        self._phases = [self._conversations, self._facts, self._items, self._holds]
         self._receipt_id: str | None = None
 
     def more(self, tx: Tx) -> bool:
@@ -110,6 +110,11 @@ class Forgetting:
                 *(self._names[1], _kept_key(key), now, self._whom.tenant, *self._names, number),
             )
         return {"facts": len(rows)} if rows else None
+
+    def _items(self, tx: Tx) -> dict[str, int] | None:
+        """Of LangGraph's store, what lies in a namespace that has the subject as one of its labels."""
+        number = items.forget(tx, self._whom.tenant, self._whom.subject)
+        return {"items": number} if number else None
 
     def _holds(self, tx: Tx) -> None:
         """Of holds that were released the record stays, and not the name."""

@@ -128,6 +128,33 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
+    (
+        """
+        CREATE TABLE vertebra_memory_items (
+            tenant TEXT NOT NULL,
+            namespace BLOB NOT NULL,
+            key TEXT NOT NULL,
+            value TEXT NOT NULL,
+            created_at DOUBLE PRECISION NOT NULL,
+            updated_at DOUBLE PRECISION NOT NULL,
+            ttl_minutes DOUBLE PRECISION,
+            expires_at DOUBLE PRECISION,
+            position BIGINT NOT NULL,
+            PRIMARY KEY (tenant, namespace, key)
+        )
+        """,
+        "CREATE UNIQUE INDEX vertebra_memory_items_in_order ON vertebra_memory_items (tenant, position)",
+        """
+        CREATE TABLE vertebra_memory_item_vectors (
+            tenant TEXT NOT NULL,
+            namespace BLOB NOT NULL,
+            key TEXT NOT NULL,
+            path TEXT NOT NULL,
+            vector BLOB NOT NULL,
+            PRIMARY KEY (tenant, namespace, key, path)
+        )
+        """,
+    ),
 )
 
 

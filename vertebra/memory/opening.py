@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import replace
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from vertebra.databases.database import Database, Tx, open_database
 from vertebra.databases.url import StoreUrl
@@ -19,6 +20,11 @@ from vertebra.memory.lines import Carried, read_lines
 from vertebra.memory.migrations import migrate
 from vertebra.memory.place import name_of, place, tenant_of, whom
 from vertebra.memory.records import MAIN, ConversationRecord
+
+if TYPE_CHECKING:
+    from langgraph.store.base import IndexConfig, TTLConfig
+
+    from vertebra.memory.langgraph_store import LangGraphStore
 
 
 class Memory(Keeping):
@@ -58,6 +64,18 @@ class Memory(Keeping):
         Raises ``UsageError`` for what cannot be a name.
         """
         return Facts(self._database, whom(subject, tenant))
+
+    def store(
+        self, *, tenant: str | None = None, index: IndexConfig | None = None, ttl: TTLConfig | None = None
+    ) -> LangGraphStore:
+        """LangGraph's ``BaseStore`` over the items of a tenant, sync and async, for ``compile(store=...)``.
+
+        ``index``: as LangGraph's own stores take it: what embeds texts, and which fields; None: a query ranks nothing.
+        ``ttl``: ``default_ttl`` in minutes, ``refresh_on_read``. The memory must stay open as long as it is used.
+        """
+        from vertebra.memory.langgraph_store import LangGraphStore  # LangGraph takes a second to import
+
+        return LangGraphStore(self._database, tenant_of(tenant), index, ttl)
 
     async def conversations(
         self,

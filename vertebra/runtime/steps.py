@@ -86,8 +86,8 @@ async def steps_of(app: App, thread: str) -> Steps:
 
 
 def _title(step: Step) -> str:
-    ran = ", ".join(step.nodes) or "input"
-    return f"{step.step:>3}  {ran} → {', '.join(dict.fromkeys(step.next)) or 'END'}"
+    ran, after = (", ".join(names).replace("__start__", "START") for names in (step.nodes, dict.fromkeys(step.next)))
+    return f"{step.step:>3}  {ran or 'input'} → {after or 'END'}"
 
 
 def _lines(step: Step) -> Iterator[str]:

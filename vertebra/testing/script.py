@@ -65,6 +65,10 @@ class Rule:
         """Answer with a call of this tool. Once by default: the answer to its result comes after it."""
         return self._then(Answered(tool_calls=((name, dict(arguments or {})),)), times)
 
+    def call_tools(self, *calls: tuple[str, Mapping[str, Any]], times: int | None = 1) -> Rule:
+        """Answer with several calls at once, as ``("name", {arguments})`` each."""
+        return self._then(Answered(tool_calls=tuple((name, dict(given)) for name, given in calls)), times)
+
     def fail(self, status: int = 500, *, retry_after_s: float | None = None, times: int | None = 1) -> Rule:
         """Answer with an error status, and Retry-After in seconds if given."""
         return self._then(Answered(fault="status", status=status, retry_after_s=retry_after_s), times)

@@ -24,12 +24,10 @@ _TITLES = {
 
 _STYLE = """
 :root { --ink: #1c2733; --soft: #5b6b7b; --line: #d9e0e7; --paper: #fff; --ground: #f3f6f8; --accent: #0b6e75;
-  --ok: #1b7a43; --ok-ground: #e5f4ea; --bad: #b3261e; --bad-ground: #fdecea; --warn: #7a5200; --warn-ground: #fff4dc;
-  --llm: #0b6e75; --effect: #8a5a00; --human: #6b3fa0; --transition: #5b6b7b; }
+  --ok: #1b7a43; --ok-ground: #e5f4ea; --bad: #b3261e; --bad-ground: #fdecea; --warn: #7a5200; --warn-ground: #fff4dc; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4eaf0; --soft: #9aa9b8; --line: #33404d; --paper: #1a222b;
   --ground: #12181f; --accent: #5cc3ca; --ok: #6fd39a; --ok-ground: #16301f; --bad: #ff8a80; --bad-ground: #3a1b19;
-  --warn: #f3c567; --warn-ground: #332709; --llm: #5cc3ca; --effect: #e0ab4f; --human: #bfa0ee;
-  --transition: #9aa9b8; } }
+  --warn: #f3c567; --warn-ground: #332709; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--ground); color: var(--ink);
   font: 16px/1.5 system-ui, "Segoe UI", Roboto, "Helvetica Neue", "DejaVu Sans", sans-serif; }
@@ -161,7 +159,7 @@ def _how(watch: Watch, stages: Sequence[Stage]) -> str:
     return f"""<section class="card how">
 <h2>How it came about</h2>
 {_processes(watch)}
-<div class="wide">{draw(stages)}</div>
+<div class="wide">{draw(stages).svg}</div>
 <div class="wide">{_table(stages)}</div>
 </section>"""
 
