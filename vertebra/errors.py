@@ -436,7 +436,7 @@ class EmbedderMismatch(RecallError):
     code = "embedder_mismatch"
     default_remedy = (
         "open the memory with the embedder that made the vectors, or make them anew with this one: "
-        "memory.embed_pending(), vertebra memory embed."
+        "memory.embed_pending()."
     )
 
 

@@ -44,6 +44,22 @@ def test_ls(filled: Shell) -> None:
     assert filled("memory", "ls", "--tag", "never").stdout == "0 conversations.\n"
 
 
+def test_search(filled: Shell) -> None:
+    found = filled("memory", "search", "coughing at night", "--subject", "patient-7")
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.startswith("visit-42 1: user, ")
+    assert "He coughs" in found.stdout
+    assert found.stdout.endswith("1 hit.\n")
+    assert "\x1b" not in found.stdout
+    (hit,) = filled.json(
+        "memory", "search", 'when "since" OR (', "--role", "assistant", "--since", "1h", "--limit", "1"
+    )
+    assert (hit["conversation"], hit["branch"], hit["id"], hit["role"]) == ("visit-42", "retry", 4, "assistant")
+    assert [hit["snippet"][start:end] for start, end in hit["marks"]] == ["Since", "when"]
+    assert filled.json("memory", "search", "night", "--tenant", "other") == []
+    assert filled("memory", "search", "night", "--tag", "never").stdout == "0 hits.\n"
+
+
 def test_show(filled: Shell) -> None:
     shown = filled("memory", "show", "visit-42").stdout
     for text in ("Cough", "user ann", "\\x1b[31m", 'look_up({"drug": "lisinopril"})', "[image_url]", "draft"):

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 from vertebra.cli.keeping import ACTIONS
 from vertebra.cli.printing import counted
+from vertebra.cli.searching import search
 from vertebra.cli.terminal import Terminal, ago, clean, clock, fit
 from vertebra.databases import StoreUrl
 from vertebra.errors import StoreUnavailable, UsageError
@@ -23,7 +24,9 @@ from vertebra.memory import Branch, ConversationRecord, Memory, Message, open_me
 
 def execute(options: argparse.Namespace) -> int:
     """Run the subcommand that was parsed; returns the exit code."""
-    action = {"ls": _ls, "show": _show, "export": _export, "import": _import, **ACTIONS}[options.action]
+    action = {"ls": _ls, "show": _show, "search": search, "export": _export, "import": _import, **ACTIONS}[
+        options.action
+    ]
     with _open(options.memory, make=options.action == "import") as memory:
         action(memory, options)
     return 0

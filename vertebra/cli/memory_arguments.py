@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from vertebra.cli import keeping_arguments
-from vertebra.cli.options import add_json, command, count
+from vertebra.cli.options import add_json, command, count, span
 
 DEFAULT_MEMORY = "sqlite:///memory.db"
 
@@ -16,7 +16,7 @@ def add_parser(commands: Any) -> None:
     """Add the command ``memory`` to the command line."""
     memory = commands.add_parser("memory", help="look at conversations and facts, carry them out and in, and end them")
     actions = memory.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for add in (_ls, _show, _export, _import):
+    for add in (_ls, _show, _search, _export, _import):
         add(actions)
     keeping_arguments.add_actions(actions, _where)
 
@@ -47,6 +47,24 @@ def _show(actions: Any) -> None:
     show.add_argument("--branch", metavar="NAME", default="main", help="which branch (default: main)")
     show.add_argument("--last", type=count, metavar="N", help="only so many messages, the newest")
     _where(show)
+
+
+def _search(actions: Any) -> None:
+    search = command(
+        actions,
+        "search",
+        "find what was said, by its words, in all conversations of a memory, best first",
+        "vertebra memory search 'coughing at night' --subject patient-7",
+        "vertebra memory search penicillin --role user --since 30d --json | jq -r '.[].conversation'",
+    )
+    search.add_argument("query", metavar="QUERY", help="plain text; nothing in it is an operator")
+    search.add_argument("--subject", metavar="SUBJECT", help="only in conversations with this person or case")
+    search.add_argument("--conversation", metavar="CONVERSATION", help="only in this one")
+    search.add_argument("--role", metavar="ROLE", action="append", help="only what this role said; may be given again")
+    search.add_argument("--tag", metavar="TAG", action="append", help="only with this tag; may be given again")
+    search.add_argument("--since", type=span, metavar="SPAN", help="only what was said since, such as 30d, 12h, 45min")
+    search.add_argument("--limit", type=count, metavar="N", default=10, help="at most so many (default: 10)")
+    _where(search)
 
 
 def _export(actions: Any) -> None:

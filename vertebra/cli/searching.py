@@ -1,0 +1,62 @@
+"""``vertebra memory search``: what was said, found again by its words."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from typing import Any
+
+from vertebra.cli.printing import counted
+from vertebra.cli.terminal import Terminal, ago, clean
+from vertebra.memory import Hit, Memory
+
+
+def hit_data(hit: Hit) -> dict[str, Any]:
+    """A hit, for ``--json``: where it stands, its score, and the part of its text with the words that were found."""
+    return {
+        "kind": hit.kind,
+        "conversation": hit.conversation,
+        "branch": hit.branch,
+        "id": hit.id,
+        "subject": hit.subject,
+        "role": hit.role,
+        "at": hit.at,
+        "score": hit.score,
+        "snippet": hit.snippet.text,
+        "marks": [list(mark) for mark in hit.snippet.marks],
+    }
+
+
+def search(memory: Memory, options: argparse.Namespace) -> None:
+    """Print what was found, best first."""
+    found = memory.search_sync(
+        options.query,
+        tenant=options.tenant,
+        subject=options.subject,
+        conversation=options.conversation,
+        roles=options.role or (),
+        tags=options.tag or (),
+        since=None if options.since is None else time.time() - options.since,
+        limit=options.limit,
+        mode="text",
+    )
+    if options.json:
+        print(json.dumps([hit_data(hit) for hit in found]))
+        return
+    terminal, now = Terminal.of(sys.stdout), time.time()
+    for hit in found:
+        branch = "" if hit.branch == "main" else f" ({hit.branch})"
+        print(terminal.line(f"{hit.conversation}{branch} {hit.id}: {hit.role}, {ago(now - hit.at)}"))
+        print(f"  {_marked(hit, terminal)}")
+    print(f"{counted(len(found), 'hit')}.")
+
+
+def _marked(hit: Hit, terminal: Terminal) -> str:
+    """The snippet with the words that were asked for in bold, where there is colour."""
+    text, parts, last = hit.snippet.text, [], 0
+    for start, end in hit.snippet.marks:
+        parts += [clean(text[last:start]), terminal.paint(clean(text[start:end]), "bold")]
+        last = end
+    return "".join([*parts, clean(text[last:])])
