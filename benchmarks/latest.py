@@ -29,14 +29,19 @@ def items_of(kind: str, count: int) -> list[Any]:
 async def measure(kind: str, steps: int) -> dict[str, float]:
     """Microseconds, the least of all rounds. Ours grew a step at a time; what theirs keeps does not depend on that."""
     best: dict[str, float] = {}
-    with SQLITE.place() as place:
-        for opened, lengths in ((SQLITE.ours, range(1, steps + 1)), (SQLITE.theirs, (steps,))):
+    whole = items_of(kind, steps)
+    # A file each: ours would read what LangGraph's saver keeps in the same one, too.
+    with SQLITE.place() as our_place, SQLITE.place() as their_place:
+        for opened, place, lengths in (
+            (SQLITE.ours, our_place, range(1, steps + 1)),
+            (SQLITE.theirs, their_place, (steps,)),
+        ):
             async with opened(place) as saver:
                 config = None
                 for length in lengths:
-                    config = await put(saver, "t", {kind: items_of(kind, length)}, after=config)
+                    config = await put(saver, "t", {kind: whole[:length]}, after=config)
         for _ in range(ROUNDS):
-            for opened, whose in ((SQLITE.ours, "ours"), (SQLITE.theirs, "theirs")):
+            for opened, place, whose in ((SQLITE.ours, our_place, "ours"), (SQLITE.theirs, their_place, "theirs")):
                 async with opened(place) as saver:
                     await saver.aget_tuple(at("other"))  # connections and pages, not imports
                     for which in ("first", "again", "again", "again"):
