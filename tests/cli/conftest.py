@@ -48,7 +48,7 @@ def cut(visit: Visit) -> dict:
     return {"pieces": visit.text.split()}
 
 
-@llm(task="summarise", retry=Retry(attempts=2, wait_initial_s=0.01, jitter_s=0))
+@llm(task="summarise", retry=Retry(attempts=2, wait_initial_s=0.01, jitter_s=0), timeout_s=60)
 async def summarise(piece: str, ctx: Context) -> dict:
     reply = await ctx.client.chat.completions.create(
         model=ctx.model, messages=[{"role": "user", "content": f"Summarise {piece}"}]
@@ -56,7 +56,7 @@ async def summarise(piece: str, ctx: Context) -> dict:
     return {"notes": [reply.choices[0].message.content]}
 
 
-@llm(task="draft", retry=Retry(attempts=2, wait_initial_s=0.01, jitter_s=0))
+@llm(task="draft", retry=Retry(attempts=2, wait_initial_s=0.01, jitter_s=0), timeout_s=60)
 async def draft(visit: Visit, ctx: Context) -> dict:
     text = ""
     stream = await ctx.client.chat.completions.create(

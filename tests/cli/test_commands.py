@@ -248,7 +248,7 @@ def test_graph_check(shell: Shell) -> None:
     assert "Remedy" in wrong.stdout
     assert shell.json("graph", "check", "agents:graph") == []
     findings = shell.json("graph", "check", "agents:wrong", code=1)
-    assert {"code", "severity", "place", "message", "remedy"} == set(findings[0])
+    assert {"code", "severity", "place", "message", "remedy", "waived"} == set(findings[0])
     assert not list(shell.folder.glob("*.db")), "nothing is opened"
 
 

@@ -52,7 +52,7 @@ def test_forget_needs_a_yes_and_leaves_a_receipt(kept: Shell) -> None:
     done = kept(*FORGET, "--yes")
     assert done.returncode == 0
     (receipt,) = kept.json("memory", "receipts", "--subject", "ann")
-    assert done.stdout == f"forgotten: 3 facts, 1 message; receipt {receipt['id']}.\n"
+    assert done.stdout == f"forgotten: 1 entry, 3 facts, 1 message; receipt {receipt['id']}.\n"
     assert receipt["intact"]
     assert kept.json(*FORGET, "--yes")["id"] == receipt["id"]
     assert "[forgotten]" in kept("memory", "show", "c").stdout

@@ -145,8 +145,15 @@ def _confirm(what: str, options: argparse.Namespace) -> None:
         raise UsageError("Nothing was done.", remedy="answer with yes.")
 
 
+_SINGULAR = {"entries": "entry", "summaries": "summary"}
+
+
 def _removed(receipt: Receipt) -> str:
-    parts = [counted(number, kind.removesuffix("s")) for kind, number in sorted(receipt.removed.items()) if number]
+    parts = [
+        f"{number} {_SINGULAR.get(kind, kind.removesuffix('s')) if number == 1 else kind}"
+        for kind, number in sorted(receipt.removed.items())
+        if number
+    ]
     return ", ".join(parts) or "nothing"
 
 
