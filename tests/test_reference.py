@@ -23,6 +23,7 @@ from vertebra.cli.main import EXIT_CODES, exit_code, parser
 from vertebra.cli.memory import branch_data, conversation_data, message_data
 from vertebra.cli.printing import call_data, finding_data, run_data, thread_data
 from vertebra.cli.pruning import pruned_data
+from vertebra.cli.searching import hit_data
 from vertebra.cli.verifications import difference_data, verification_data
 from vertebra.errors import VertebraError
 from vertebra.graphs.proofs import Proof
@@ -32,10 +33,12 @@ from vertebra.memory import (
     ConversationRecord,
     Expired,
     Fact,
+    Hit,
     Hold,
     Imported,
     Message,
     Receipt,
+    Snippet,
 )
 from vertebra.runtime import events
 from vertebra.testing.script import Rule
@@ -271,6 +274,7 @@ def test_the_keys_of_json_are_listed() -> None:
         "a branch": branch_data(Branch("main", None, 0, 0.0)),
         "a message": message_data(Message(1, "main", ChatMessage(role="user", content=""), 0.0)),
         "a pruning": pruned_data(Pruned()),
+        "a hit": hit_data(Hit("message", "c", "main", 1, None, "user", 0.0, 0.0, 1, 0.0, None, None, Snippet(""))),
         "an import": dataclasses.asdict(Imported(0, 0, 0)),
         "a fact": fact_data(Fact(1, "s", "p", 1, None, None, 0.0)),
         "a hold": hold_data(Hold("h", "s", "r", "b", 0.0)),
