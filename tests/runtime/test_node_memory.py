@@ -421,6 +421,33 @@ def test_killed_between_the_superstep_and_its_delivery(durable_url: str, tmp_pat
         assert len(said(memory)) == 2
 
 
+def test_a_subgraph_that_is_tried_again_after_it_delivered_appends_nothing_twice(
+    store_url: str, memory: Memory
+) -> None:
+    broken = [True]
+
+    @llm
+    async def say(turn: Turn, ctx: Context) -> dict[str, Any]:
+        await talk(ctx).append(user("inside"))
+        return {"seen": ["said"]}
+
+    @llm(retry=Retry(attempts=1))
+    async def shaky(turn: Turn, ctx: Context) -> dict[str, Any]:
+        if broken:
+            broken.pop()
+            raise RuntimeError("once")
+        return {"seen": ["mended"]}
+
+    inner = graph(say, shaky, name="inner")
+    outer = Graph(Turn, name="outer")
+    outer.add_node(inner, retry=Retry(attempts=2, wait_initial_s=0.001, jitter_s=0, on=(Exception,)))
+    outer.add_edge(START, inner).add_edge(inner, END)
+    with outer.compile(checkpointer=store_url, memory=memory, default_model="m") as app:
+        run = app.run_sync({"said": "hello"}, thread_id="t")
+    assert (run.status, broken) == ("done", [])
+    assert texts(memory.conversation("c").messages_sync()) == ["inside"]
+
+
 def test_killed_between_the_superstep_of_a_subgraph_and_its_delivery(durable_url: str, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/killed.db?durability=process"
 
