@@ -11,6 +11,7 @@ It asks OPENAI_BASE_URL, with VERTEBRA_MODEL, where that is set; else a small mo
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import sys
@@ -18,7 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from vertebra import END, START, Context, Graph, Run, llm
+from vertebra import END, START, Context, Graph, Run, VertebraError, llm
 from vertebra.runtime.app import App
 from vertebra.runtime.events import Event, Token
 
@@ -95,4 +96,9 @@ async def main(person: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "you"))
+    command = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    command.add_argument("person", nargs="?", default="you", help="who is speaking (default: you)")
+    try:
+        asyncio.run(main(command.parse_args().person))
+    except VertebraError as error:
+        sys.exit(f"companion: {error}")
