@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import (
-    ChannelVersions,
-    Checkpoint,
-    CheckpointMetadata,
-    CheckpointTuple,
-    DeltaChannelHistory,
-)
+from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
 from langgraph.checkpoint.postgres import BasePostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from vertebra.checkpointers.faces import KeptState, Page, StateFace
 from vertebra.checkpointers.postgres.opening import open_state
 from vertebra.checkpointers.postgres.state import Fence
 from vertebra.checkpointers.savers import serializer
-from vertebra.checkpointers.together import Together
 from vertebra.databases.database import POOL_SIZE, in_thread
 from vertebra.databases.sealing import NO_SEALS, Seals
 from vertebra.databases.url import StoreUrl
@@ -29,7 +23,7 @@ from vertebra.errors import UsageError
 T = TypeVar("T")
 
 
-class PostgresCheckpointer(BasePostgresSaver):
+class PostgresCheckpointer(StateFace, BasePostgresSaver):
     """State of threads in one Postgres database. Safe in any event loop, thread and number of processes.
 
     The tables are those of langgraph-checkpoint-postgres, which are made or brought up to date, and three beside them.
@@ -106,7 +100,7 @@ class PostgresCheckpointer(BasePostgresSaver):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        return await self._hop(lambda: self.put(config, checkpoint, metadata, new_versions))
+        return await self._write(lambda: self.put(config, checkpoint, metadata, new_versions))
 
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
@@ -124,98 +118,26 @@ class PostgresCheckpointer(BasePostgresSaver):
     ) -> None:
         prepared = self._state.prepare_writes(config, writes, task_id, task_path)
         if not prepared.may_wait:
-            await self._hop(lambda: self._state.put_now(prepared))
+            await self._write(lambda: self._state.put_now(prepared))
             return
         if (lease := prepared.lease) is not None:
-            await self._hop(lambda: self._state.look(lease))
+            await self._write(lambda: self._state.look(lease))
         self._state.hold(prepared)
 
-    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        return self._state.get(config)
+    @property
+    def _kept(self) -> KeptState:
+        return self._state
 
-    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        return await self._hop(lambda: self._state.get(config))
-
-    def list(
+    def _pages(
         self,
         config: RunnableConfig | None,
-        *,
-        filter: dict[str, Any] | None = None,
-        before: RunnableConfig | None = None,
-        limit: int | None = None,
-    ) -> Iterator[CheckpointTuple]:
-        for page in self._state.pages(config, filter=filter, before=before, limit=limit):
-            yield from page
+        filter: dict[str, Any] | None,
+        before: RunnableConfig | None,
+        limit: int | None,
+    ) -> Iterator[Page]:
+        return self._state.pages(config, filter=filter, before=before, limit=limit)
 
-    async def alist(
-        self,
-        config: RunnableConfig | None,
-        *,
-        filter: dict[str, Any] | None = None,
-        before: RunnableConfig | None = None,
-        limit: int | None = None,
-    ) -> AsyncIterator[CheckpointTuple]:
-        pages = self._state.pages(config, filter=filter, before=before, limit=limit)
-        while (page := await self._hop(lambda: next(pages, None))) is not None:
-            for item in page:
-                yield item
-
-    def get_delta_channel_history(
-        self, *, config: RunnableConfig, channels: Sequence[str]
-    ) -> Mapping[str, DeltaChannelHistory]:
-        found: Mapping[str, DeltaChannelHistory] = self._state.history(config, channels)
-        return found
-
-    async def aget_delta_channel_history(
-        self, *, config: RunnableConfig, channels: Sequence[str]
-    ) -> Mapping[str, DeltaChannelHistory]:
-        return await self._hop(lambda: self.get_delta_channel_history(config=config, channels=channels))
-
-    def delete_thread(self, thread_id: str) -> None:
-        self._state.delete([str(thread_id)])
-
-    async def adelete_thread(self, thread_id: str) -> None:
-        await self._hop(lambda: self.delete_thread(thread_id))
-
-    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Delete the checkpoints that these runs made."""
-        self._state.delete_for_runs(run_ids)
-
-    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
-        await self._hop(lambda: self.delete_for_runs(run_ids))
-
-    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        """Raises ``UsageError`` when there is a thread of the target's name."""
-        self._state.copy(str(source_thread_id), str(target_thread_id))
-
-    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        await self._hop(lambda: self.copy_thread(source_thread_id, target_thread_id))
-
-    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest", keep: int = 1) -> None:
-        """Delete what is older than the last ``keep`` checkpoints of each namespace, or ``strategy="delete"`` all.
-
-        What delta channels of those that stay start from stays too. Raises ``UsageError``.
-        """
-        threads = [str(thread) for thread in thread_ids]
-        if strategy == "delete":
-            self._state.delete(threads)
-        elif strategy == "keep_latest" and keep > 0:
-            self._state.prune(threads, keep)
-        else:
-            raise UsageError(
-                f"Prune with strategy={strategy!r}, keep={keep} is not known.",
-                remedy='use strategy="keep_latest" with keep=1 or more, or strategy="delete".',
-            )
-
-    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest", keep: int = 1) -> None:
-        await self._hop(lambda: self.prune(thread_ids, strategy=strategy, keep=keep))
-
-    def together(self, thread_id: str, work: Together[T]) -> T:
-        """``work`` in one transaction with the run records beside it: see ``vertebra.checkpointers.together``."""
-        return self._state.together(str(thread_id), work)
-
-    async def atogether(self, thread_id: str, work: Together[T]) -> T:
-        return await self._hop(lambda: self.together(thread_id, work))
-
-    async def _hop(self, work: Callable[[], T]) -> T:
+    async def _read(self, work: Callable[[], T]) -> T:
         return await in_thread(self._threads, work, f"store {self._state.url}")
+
+    _write = _read

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import (
-    BaseCheckpointSaver,
-    ChannelVersions,
-    Checkpoint,
-    CheckpointMetadata,
-    CheckpointTuple,
-    DeltaChannelHistory,
-)
+from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from vertebra.checkpointers.faces import KeptState, Page, StateFace
 from vertebra.checkpointers.pieces.memo import ThreadMemo
 from vertebra.checkpointers.savers import serializer
 from vertebra.checkpointers.sqlite.commits import Batch, Fence, Stale
 from vertebra.checkpointers.sqlite.file import StateFile
 from vertebra.checkpointers.sqlite.reading import Query
-from vertebra.checkpointers.together import Together
 from vertebra.databases.database import in_thread
 from vertebra.databases.sealing import NO_SEALS, Seals
 from vertebra.databases.url import StoreUrl
@@ -33,7 +26,7 @@ T = TypeVar("T")
 ATTEMPTS = 5
 
 
-class SqliteCheckpointer(BaseCheckpointSaver[Any]):
+class SqliteCheckpointer(StateFace):
     """State of threads in one SQLite file. Safe in any event loop and thread; several processes may share the file.
 
     ``url``: ``sqlite:///file`` or ``memory://``; ``?durability=power`` syncs each edge to disk (the default),
@@ -153,90 +146,18 @@ class SqliteCheckpointer(BaseCheckpointSaver[Any]):
                 return
         raise _contended(config)
 
-    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        return self._file.get(config)
+    @property
+    def _kept(self) -> KeptState:
+        return self._file
 
-    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        return await self._read(lambda: self._file.get(config))
-
-    def list(
+    def _pages(
         self,
         config: RunnableConfig | None,
-        *,
-        filter: dict[str, Any] | None = None,
-        before: RunnableConfig | None = None,
-        limit: int | None = None,
-    ) -> Iterator[CheckpointTuple]:
-        for page in self._file.pages(Query.of(config, filter, before, limit)):
-            yield from page
-
-    async def alist(
-        self,
-        config: RunnableConfig | None,
-        *,
-        filter: dict[str, Any] | None = None,
-        before: RunnableConfig | None = None,
-        limit: int | None = None,
-    ) -> AsyncIterator[CheckpointTuple]:
-        pages = self._file.pages(Query.of(config, filter, before, limit))
-        while (page := await self._read(lambda: next(pages, None))) is not None:
-            for item in page:
-                yield item
-
-    def get_delta_channel_history(
-        self, *, config: RunnableConfig, channels: Sequence[str]
-    ) -> Mapping[str, DeltaChannelHistory]:
-        return self._file.history(config, channels)
-
-    async def aget_delta_channel_history(
-        self, *, config: RunnableConfig, channels: Sequence[str]
-    ) -> Mapping[str, DeltaChannelHistory]:
-        return await self._read(lambda: self._file.history(config, channels))
-
-    def delete_thread(self, thread_id: str) -> None:
-        self._file.delete([str(thread_id)])
-
-    async def adelete_thread(self, thread_id: str) -> None:
-        await self._write(lambda: self.delete_thread(thread_id))
-
-    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
-        self._file.delete_for_runs(run_ids)
-
-    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
-        await self._write(lambda: self.delete_for_runs(run_ids))
-
-    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        """Raises ``UsageError`` when there is a thread of the target's name."""
-        self._file.copy(str(source_thread_id), str(target_thread_id))
-
-    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        await self._write(lambda: self.copy_thread(source_thread_id, target_thread_id))
-
-    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest", keep: int = 1) -> None:
-        """Delete what is older than the last ``keep`` checkpoints of each namespace, or ``strategy="delete"`` all.
-
-        What delta channels of those that stay start from stays too.
-        """
-        threads = [str(thread) for thread in thread_ids]
-        if strategy == "delete":
-            self._file.delete(threads)
-        elif strategy == "keep_latest" and keep > 0:
-            self._file.prune(threads, keep)
-        else:
-            raise UsageError(
-                f"Prune with strategy={strategy!r}, keep={keep} is not known.",
-                remedy='use strategy="keep_latest" with keep=1 or more, or strategy="delete".',
-            )
-
-    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest", keep: int = 1) -> None:
-        await self._write(lambda: self.prune(thread_ids, strategy=strategy, keep=keep))
-
-    def together(self, thread_id: str, work: Together[T]) -> T:
-        """``work`` in one transaction with run records in the same file: see ``vertebra.checkpointers.together``."""
-        return self._file.together(str(thread_id), work)
-
-    async def atogether(self, thread_id: str, work: Together[T]) -> T:
-        return await self._write(lambda: self.together(thread_id, work))
+        filter: dict[str, Any] | None,
+        before: RunnableConfig | None,
+        limit: int | None,
+    ) -> Iterator[Page]:
+        return self._file.pages(Query.of(config, filter, before, limit))
 
     def _commit(self, batch: Batch) -> bool:
         """Whether the batch is durable; if not, what it was made from has changed, and it is to be made again."""
