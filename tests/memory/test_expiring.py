@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 
@@ -69,6 +71,28 @@ async def test_nothing_of_it_is_left_in_the_file(sqlite_url: str) -> None:
         assert SECRET.encode() in bytes_of(sqlite_url)
         assert (await memory.expire()).messages == 50
         assert SECRET.encode() not in bytes_of(sqlite_url)
+
+
+_CUT_SHORT = """
+import os, sys
+from vertebra import open_memory
+from vertebra.memory.expiring import Expiry
+with open_memory(sys.argv[1]) as memory:
+    expiry = Expiry("", None)
+    assert memory._database.run_sync(expiry.more)
+    os._exit(9)
+"""
+
+
+def test_killed_before_its_end_it_leaves_nothing_to_the_next_either(sqlite_url: str) -> None:
+    with open_memory(sqlite_url) as memory:
+        for number in range(50):
+            memory.conversation("c").append_sync(user(f"{SECRET} {number}"))
+        memory.conversation("c").set_ttl_sync(0)
+    assert subprocess.run([sys.executable, "-c", _CUT_SHORT, sqlite_url], timeout=60).returncode == 9
+    with open_memory(sqlite_url) as memory:
+        assert memory.expire_sync() == Expired(0, 0, 0)
+    assert SECRET.encode() not in bytes_of(sqlite_url)
 
 
 @pytest.mark.parametrize("ttl_s", [-1, math.inf, math.nan, "1"])
