@@ -201,3 +201,21 @@ def test_killed_between_its_calls_it_does_none_twice(
     assert (run.status, run.output.answer) == ("done", "Noted.")
     assert (len(set(paid())), len(paid())) == (3, done)
     assert len(model.books.paid()) == 4
+
+
+@pytest.mark.parametrize(("point", "most"), [("effect.recorded", 4), ("effect.done", 6)])
+def test_killed_among_calls_side_by_side_it_does_none_under_two_keys(
+    model: ScriptedModel, tmp_path: Path, point: str, most: int
+) -> None:
+    """Three calls of one message: those recorded at the death are done once, the others again under their own keys."""
+    model.on().call_tools(*(("note", {"text": text}) for text in "abc")).reply("Noted.")
+    url = f"sqlite:///{tmp_path / 'agent.db'}"
+    child = subprocess.run([sys.executable, "-c", CHILD, url, point], capture_output=True, text=True)
+    assert child.returncode == -9, child.stderr
+    with helpdesk().compile(checkpointer=url, default_model="m") as app:
+        (run,) = app.recover_sync()
+    assert (run.status, run.output.answer) == ("done", "Noted.")
+    assert {line.split()[0] for line in paid()} == set("abc")
+    assert len(set(paid())) == 3, "each call has one key"
+    assert len(paid()) <= most
+    assert len(model.books.paid()) == 2
