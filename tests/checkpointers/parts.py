@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from vertebra.checkpointers.lease import Holder, new_holder
-from vertebra.checkpointers.runs import Start
+from vertebra.checkpointers.leasing import Start
 
 START = Start("r1", "scribe", "1", "f1", {"nodes": ["draft"]}, b"input", "alice")
 OTHER = dataclasses.replace(START, run_id="r2", version="2", fingerprint="f2", input=b"other", principal=None)

@@ -10,7 +10,7 @@ from vertebra import open_checkpointer
 from vertebra.checkpointers import forks
 from vertebra.checkpointers.forks import Fork
 from vertebra.checkpointers.lease import new_holder
-from vertebra.checkpointers.runs import Start
+from vertebra.checkpointers.leasing import Start
 from vertebra.errors import LeaseLost, ThreadBusy, ThreadExists
 
 

@@ -25,7 +25,8 @@ from hypothesis.stateful import (
 from tests.checkpointers.parts import ERROR, OTHER, START, alive, dead
 from tests.servers import postgres
 from vertebra import open_checkpointer
-from vertebra.checkpointers.runs import Lease, Start
+from vertebra.checkpointers.lease import Lease
+from vertebra.checkpointers.leasing import Start
 from vertebra.errors import (
     CrashLoop,
     LeaseLost,

@@ -357,7 +357,7 @@ async def test_a_thread_without_a_checkpoint_cannot_be_forked(store_url: str) ->
 
     async with opened(store_url) as app:
         from vertebra.checkpointers.lease import new_holder
-        from vertebra.checkpointers.runs import Start
+        from vertebra.checkpointers.leasing import Start
 
         start = Start("r", app.name, app.version, app.fingerprint, app.shape, None, None)
         await app.services.store.runs.begin("t", start, new_holder(), 30.0)

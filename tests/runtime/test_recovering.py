@@ -25,7 +25,7 @@ from vertebra import (
     transition,
 )
 from vertebra.checkpointers.lease import Holder
-from vertebra.checkpointers.runs import Start
+from vertebra.checkpointers.leasing import Start
 from vertebra.errors import (
     AppDraining,
     InterruptAmbiguous,

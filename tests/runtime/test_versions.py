@@ -26,7 +26,7 @@ from tests.runtime.versions import (
 )
 from vertebra import END, START, Graph, Question, human, open_checkpointer, transition
 from vertebra.checkpointers.lease import Holder
-from vertebra.checkpointers.runs import Start
+from vertebra.checkpointers.leasing import Start
 from vertebra.errors import GraphChanged, ThreadBusy, ThreadNotFinished
 from vertebra.runtime.app import App
 from vertebra.testing import ScriptedModel

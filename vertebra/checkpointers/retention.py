@@ -11,8 +11,8 @@ from typing import Any
 
 from vertebra.checkpointers.journal import forget_answers, note_intervention
 from vertebra.checkpointers.lease import Lease, new_holder
+from vertebra.checkpointers.leasing import refuse_if_held
 from vertebra.checkpointers.migrations import THREAD_TABLES
-from vertebra.checkpointers.runs import refuse_if_held
 from vertebra.checkpointers.together import Drop
 from vertebra.checkpointers.versions import hold, let_go, require
 from vertebra.databases.database import Tx

@@ -11,7 +11,7 @@ from typing import Any
 from vertebra.checkpointers.content import seal
 from vertebra.checkpointers.journal import note_intervention
 from vertebra.checkpointers.lease import Holder, Lease
-from vertebra.checkpointers.runs import cancel_now, refuse_if_held
+from vertebra.checkpointers.leasing import cancel_now, refuse_if_held
 from vertebra.databases.database import Database, Tx
 from vertebra.errors import LeaseLost, ThreadNotFound
 from vertebra.types import ThreadRecord

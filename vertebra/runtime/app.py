@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from vertebra.checkpointers.lease import new_holder
+from vertebra.checkpointers.leasing import Start
 from vertebra.checkpointers.opening import Store
 from vertebra.checkpointers.pruning import Progress
-from vertebra.checkpointers.runs import Start
 from vertebra.databases.keys import Encryption
 from vertebra.errors import AppDraining, CrashLoop, ThreadCancelled, ThreadNotFound, UsageError
 from vertebra.graphs.definition import Definition, Graph

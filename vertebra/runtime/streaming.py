@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from vertebra.checkpointers.lease import new_holder
-from vertebra.checkpointers.runs import Start
+from vertebra.checkpointers.leasing import Start
 from vertebra.errors import ThreadNotFinished, ThreadNotFound
 from vertebra.runtime.driving import RECURSION_LIMIT, Drive
 from vertebra.runtime.position import RUN_KEY
