@@ -15,7 +15,9 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from vertebra.graphs.pictures.notebook import in_words
 from vertebra.testing import ScriptedModel
+from vertebra.types import Run, Usage
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,6 +96,11 @@ def test_graphs_pictures_and_claims_show_themselves(notebook: Recorder) -> None:
         assert set(shown) == {"image/svg+xml", "image/png", "text/plain"}, source
         assert "approve" in shown["image/svg+xml"]
         assert "│" in shown["text/plain"]
+
+
+def test_a_run_in_words_counts_its_calls() -> None:
+    one, two = (Run("t", "r", "done", usage={"ask": Usage(calls=calls)}) for calls in (1, 2))
+    assert (in_words(one), in_words(two)) == ("Run of thread 't': done, 1 call", "Run of thread 't': done, 2 calls")
 
 
 def test_a_run_lives_in_its_cell_asks_there_and_goes_on_by_the_line_that_it_gives(notebook: Recorder) -> None:

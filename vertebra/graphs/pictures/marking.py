@@ -56,7 +56,7 @@ def with_run(sketch: Sketch, trail: Trail) -> Sketch:
 
 def _told(trail: Trail) -> list[str]:
     total = sum(trail.usage.values(), Usage())
-    parts = [trail.status, _counted(total.calls, "call") if total.calls else "", _tokens(total)]
+    parts = [trail.status, counted(total.calls, "call") if total.calls else "", _tokens(total)]
     parts.append(f"{total.replayed} from the journal" if total.replayed else "")
     return [" · ".join(part for part in parts if part)]
 
@@ -126,10 +126,10 @@ def _notes(visits: Sequence[VisitRecord], usage: Usage) -> list[str]:
     """At most three lines: how often and how long; calls and tokens; what did not go well."""
     seconds = sum(visit.finished_at - visit.started_at for visit in visits)
     often = [f"{len(visits)}×" if len(visits) != 1 else "", _seconds(seconds)] if visits else []
-    calls = [_counted(usage.calls, "call") if usage.calls else "", _tokens(usage)]
+    calls = [counted(usage.calls, "call") if usage.calls else "", _tokens(usage)]
     retries = sum(visit.executions - 1 for visit in visits)
     trouble = [
-        _counted(retries, "retry", "retries") if retries else "",
+        counted(retries, "retry", "retries") if retries else "",
         f"{usage.replayed} from the journal" if usage.replayed else "",
         f"{usage.lost} lost" if usage.lost else "",
         "skipped" if any(visit.outcome == "skipped" for visit in visits) else "",
@@ -138,7 +138,8 @@ def _notes(visits: Sequence[VisitRecord], usage: Usage) -> list[str]:
     return [line for line in lines if line]
 
 
-def _counted(number: int, one: str, many: str | None = None) -> str:
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """``1 call``, ``2 calls``."""
     return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from vertebra.graphs.pictures.marking import trail_of, with_run
+from vertebra.graphs.pictures.marking import counted, trail_of, with_run
 from vertebra.graphs.pictures.picture import Picture
 from vertebra.graphs.pictures.sketch import Sketch, folded
 from vertebra.types import Interrupt, Run
@@ -61,7 +61,7 @@ def run_bundle(run: Run) -> tuple[Bundle, Bundle]:
 
 def in_words(run: Run, kernel: Any = None) -> str:
     """A run in a few lines."""
-    calls = f", {run.calls} calls" if run.calls else ""
+    calls = f", {counted(run.calls, 'call')}" if run.calls else ""
     lines = [f"Run of thread {run.thread_id!r}: {run.status}{calls}"]
     for interrupt in run.interrupts:
         lines += [f"{interrupt.node} asks: {interrupt.text}", f"  {resume_line(run, interrupt, kernel)}"]
