@@ -236,11 +236,17 @@ CRASH_POINTS: tuple[str, ...] = (
 )
 """Names of the instants at which tests kill a process; see ``vertebra.testing.crash_at``."""
 
-PRUNING_CRASH_POINTS: tuple[str, ...] = ("prune.dropped", "prune.recorded", "prune.done", "prune.reclaiming")
-"""The same, of pruning: of a thread its state has gone, then its record, then both are committed."""
-
-FORGET_CRASH_POINTS: tuple[str, ...] = ("forget.batch", "forget.emptied", "forget.wiped")
-"""The same for forgetting a subject, which no run does."""
+KEEPING_CRASH_POINTS: tuple[str, ...] = (
+    "delete.dropped",
+    "prune.dropped",
+    "prune.recorded",
+    "prune.done",
+    "prune.reclaiming",
+    "forget.batch",
+    "forget.emptied",
+    "forget.wiped",
+)
+"""The same of what no run does: to delete a thread, to prune (first the state has gone, then the record), to forget."""
 
 _hook: Callable[[str], None] | None = None
 

@@ -26,7 +26,7 @@ from vertebra import (
     open_checkpointer,
     transition,
 )
-from vertebra.errors import InvalidUpdate, ThreadCancelled, UsageError
+from vertebra.errors import InvalidUpdate, ThreadCancelled, ThreadNotFound, UsageError
 from vertebra.runtime.app import App
 from vertebra.testing import ScriptedModel, crash_at
 
@@ -437,6 +437,23 @@ def test_a_skip_whose_process_is_killed_is_not_lost(durable_url: str) -> None:
     with graph.compile(checkpointer=durable_url) as app:
         (run,) = app.recover_sync()
         assert (run.status, run.output.log, run.output.n) == ("done", ["by hand"], 1)
+
+
+def test_a_thread_whose_deletion_was_killed_can_be_deleted_again(durable_url: str) -> None:
+    async def delete(app: App) -> None:
+        with crash_at("delete.dropped"):
+            await app.delete("t")
+
+    graph = line(step)
+    with graph.compile(checkpointer=durable_url) as app:
+        assert app.run_sync({"n": 4}, thread_id="t").status == "done"
+    assert killed(delete, graph, durable_url) == -signal.SIGKILL
+    with graph.compile(checkpointer=durable_url) as app:
+        assert app.recover_sync() == []
+        app.delete_sync("t")
+        with pytest.raises(ThreadNotFound):
+            app.status_sync("t")
+        assert app.run_sync({}, thread_id="t").output.n == 1  # nothing of the old state
 
 
 async def test_a_skipped_node_leaves_its_siblings_to_be_executed(store_url: str) -> None:

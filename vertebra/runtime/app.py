@@ -352,6 +352,7 @@ class App(LangGraphFace, SyncFace):
             await deliver_latest(self.services, thread_id)  # what was said stays
         # State first: a run record that is gone would let a new thread of this name go on from the old state.
         await store.saver.adelete_thread(thread_id)
+        crash_point("delete.dropped")
         await store.runs.delete(thread_id)
 
     async def prune(
