@@ -6,7 +6,6 @@ import asyncio
 import json
 import operator
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -102,14 +101,6 @@ def scribe(version: str = "1") -> Graph:
     g.add_edge(approve, send)
     g.add_edge(send, END)
     return g
-
-
-@pytest.fixture
-def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedModel]:
-    with ScriptedModel(sampled=True) as model:
-        for name, value in model.env().items():
-            monkeypatch.setenv(name, value)
-        yield model
 
 
 def opened(url: Any, graph: Graph | None = None) -> App:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import pytest
@@ -74,14 +74,6 @@ def opened(url: Any, **options: Any) -> App:
     g.add_edge(send, END)
     app: App = g.compile(checkpointer=url, default_model="m", **options)
     return app
-
-
-@pytest.fixture
-def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedModel]:
-    with ScriptedModel(sampled=True) as model:
-        for name, value in model.env().items():
-            monkeypatch.setenv(name, value)
-        yield model
 
 
 async def finished(app: App, thread: str = "t") -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 from pydantic import BaseModel
@@ -69,14 +68,6 @@ def scribe(version: str = "1") -> Graph:
     g.add_edge(approve, send)
     g.add_edge(send, END)
     return g
-
-
-@pytest.fixture
-def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedModel]:
-    with ScriptedModel(sampled=True) as model:
-        for name, value in model.env().items():
-            monkeypatch.setenv(name, value)
-        yield model
 
 
 async def test_a_run_asks_waits_and_ends(store_url: str, model: ScriptedModel) -> None:

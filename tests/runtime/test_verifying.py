@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Annotated, Any, TypedDict
 
 import psycopg
@@ -134,14 +134,6 @@ class Code:
 async def ask(ctx: Context, prompt: str) -> str:
     reply = await ctx.client.chat.completions.create(model=ctx.model, messages=[{"role": "user", "content": prompt}])
     return str(reply.choices[0].message.content)
-
-
-@pytest.fixture
-def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedModel]:
-    with ScriptedModel(sampled=True) as model:
-        for name, value in model.env().items():
-            monkeypatch.setenv(name, value)
-        yield model
 
 
 def opened(graph: Graph, store: Any, **options: Any) -> App:
