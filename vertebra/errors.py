@@ -180,7 +180,7 @@ class MigrationFailed(GraphChanged):
 
 class UnknownTask(GraphError):
     code = "unknown_task"
-    default_remedy = "pass models={task: model} or default_model= to compile()."
+    default_remedy = "pass models={task: model} or default_model= to compile(), or --model to the command."
 
 
 class NodeError(VertebraError):

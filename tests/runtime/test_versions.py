@@ -97,8 +97,10 @@ def test_a_killed_run_is_recovered_under_the_new_version(
         (run,) = app.recover_sync()
         assert run.status == "interrupted", run.error
         assert len(run.output.notes) == 6
-        assert app.resume_sync("t", True).status == "done"
-        assert not scripted_model.books.repeats()
+        done = app.resume_sync("t", True)
+        assert done.status == "done"
+        # The other note's call may have been under way: the one window there is, and it is counted.
+        assert len(scripted_model.books.repeats()) <= done.total.lost <= 1
         (record,) = asyncio.run(app.services.store.runs.threads())
         assert record.version == "2"
         assert [item["recovery"] for item in record.story] == [1]
