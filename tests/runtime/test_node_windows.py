@@ -196,6 +196,71 @@ def test_tokens_are_calibrated_by_the_threads_own_calls(model: ScriptedModel) ->
     assert counts[1] == pytest.approx(208 * factor, abs=2)
 
 
+def graph_of(node: Any) -> Graph:
+    return Graph(Turn, name="g").add_edge(START, node).add_edge(node, END)
+
+
+def test_tried_again_a_node_sees_what_it_saw(model: ScriptedModel) -> None:
+    """Though others have said and summed up more between its attempts."""
+    seen: list[list[str]] = []
+
+    @llm(retry=Retry(attempts=2, wait_initial_s=0.01, jitter_s=0))
+    async def node(turn: Turn, ctx: Context) -> dict[str, Any]:
+        window = await ctx.memory.conversation("c").window(max_tokens=ROOM, counter=one)
+        seen.append([*([window.summary.text] if window.summary else []), *texts(list(window.messages))])
+        if ctx.attempt == 1:
+            fill(memory, 9)
+            memory.conversation("c").add_summary_sync("Of another.", upto=15)
+            raise ConnectionError("try again")
+        return {}
+
+    with open_memory("memory://") as memory, graph_of(node).compile(memory=memory) as app:
+        fill(memory, 20)
+        memory.conversation("c").add_summary_sync("Of the first ten.", upto=10)
+        run = app.run_sync({}, thread_id="t")
+        assert run.status == "done", run.error
+    assert seen[0] == seen[1] == ["Of the first ten.", *(f"m{n}" for n in range(10, 20))]
+
+
+def test_a_model_that_answers_no_summary_is_an_error_and_what_was_said_stays(model: ScriptedModel) -> None:
+    model.on("What was said then").reply("", times=1).reply("In short.")
+    with open_memory("memory://") as memory, app_on("memory://", memory) as app:
+        fill(memory, 30)
+        run = app.run_sync({"said": "now"}, thread_id="t")
+        assert run.status == "failed"
+        assert run.error is not None
+        assert (run.error.code, "no summary" in str(run.error)) == ("answer_invalid", True)
+        assert memory.conversation("c").summaries_sync() == []
+        assert app.resume_sync("t", fresh="chat").status == "done"
+        assert [summary.text for summary in memory.conversation("c").summaries_sync()] == ["In short."]
+
+
+def test_summaries_go_on_from_the_one_before_within_a_node_and_after_it(model: ScriptedModel) -> None:
+    made: list[bool] = []
+
+    @llm
+    async def node(turn: Turn, ctx: Context) -> dict[str, Any]:
+        made.append(await ctx.memory.conversation("new").summarise(max_tokens=ROOM, counter=one))
+        talk = ctx.memory.conversation("c")
+        for room in (ROOM, ROOM // 2):
+            made.append(await talk.summarise(max_tokens=room, counter=one))
+        return {}
+
+    with open_memory("memory://") as memory, graph_of(node).compile(memory=memory, default_model="m") as app:
+        fill(memory, 20)
+        assert app.run_sync({}, thread_id="t").status == "done"
+        first, second = memory.conversation("c").summaries_sync()
+        assert (made, first.first, second.first) == ([False, True, True], 1, 1)
+        fill(memory, 20)
+        assert app.run_sync({}, thread_id="t").status == "done"
+        asked = summed(app)
+        third = memory.conversation("c").summaries_sync()[-1]
+        assert third.upto > second.upto > first.upto
+        for summary in (first, second):
+            assert any(f"The summary so far:\n{summary.text}" in text for text in asked)
+        assert app.verify_sync("t").differences == ()
+
+
 def in_child(make: Callable[[], App], point: str, nth: int) -> None:
     """Drive the thread in a process that really dies."""
     pid = os.fork()
