@@ -18,7 +18,7 @@ RUNTIME := $(VENV)/runtime-$(call sum,requirements.txt pyproject.toml)
 DEV := $(VENV)/dev-$(call sum,requirements-dev.txt pyproject.toml)
 MODELS := $(VENV)/models-$(call sum,requirements-models.txt)
 
-.PHONY: help demo test check campaign bench screens clean
+.PHONY: help demo test check coverage campaign bench screens clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -35,6 +35,11 @@ check: $(DEV) ## Format, lint, types, import arrows, no registry hosts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@scripts/no-hosts
+
+coverage: $(DEV) ## The suite again, and what it covers of each room in its own processes
+	@$(BIN)/python -m pytest -n $(CORES) --dist loadgroup --timeout 240 --cov=vertebra --cov-branch \
+	  --cov-report= --cov-report=json:.coverage.json $(ARGS)
+	@$(BIN)/python scripts/rooms-covered .coverage.json
 
 campaign: $(DEV) ## The long forms: 2,000 kills and 1,000 schedules (half an hour); writes docs/campaign.md
 	@$(BIN)/python -m pytest tests/campaigns -m campaign --timeout 14400 -s $(ARGS)
