@@ -8,7 +8,14 @@ import pytest
 from pydantic import BaseModel
 
 from vertebra import END, START, Append, Context, Graph, Question, Retry, effect, human, llm, transition
-from vertebra.errors import AnswerMismatch, AnswerRejected, GraphChanged, InterruptUnknown, ThreadNotFinished
+from vertebra.errors import (
+    AnswerMismatch,
+    AnswerRejected,
+    GraphChanged,
+    InterruptUnknown,
+    ThreadNotFinished,
+    UsageError,
+)
 from vertebra.testing import ScriptedModel
 
 
@@ -168,3 +175,26 @@ async def test_one_writer_a_thread(durable_url: str, model: ScriptedModel) -> No
         with pytest.raises(ThreadBusy):
             await app.run({"text": "a"}, thread_id="t")
         assert (await first).status == "interrupted"
+
+
+async def test_past_its_app_no_node_runs() -> None:
+    async with scribe().compile(default_model="m") as app:
+        with pytest.raises(UsageError, match="outside of its app"):
+            await app.graph.ainvoke({"text": "a"}, {"configurable": {"thread_id": "t"}})
+
+
+async def test_a_node_two_graphs_deep_is_known_by_its_name() -> None:
+    @effect
+    def deep(visit: Visit) -> dict[str, object]:
+        raise RuntimeError("gone")
+
+    inner = Graph(Visit, name="inner").add_edge(START, deep).add_edge(deep, END)
+    middle = (
+        Graph(Visit, name="middle").add_node("in", inner).add_edge(START, cut).add_edge(cut, "in").add_edge("in", END)
+    )
+    outer = Graph(Visit, name="outer").add_node("mid", middle).add_edge(START, "mid").add_edge("mid", END)
+    async with outer.compile() as app:
+        spec = app.spec_of("deep")
+        assert (spec is not None and spec.kind, app.spec_of("no such node")) == ("effect", None)
+        failed = await app.run({"text": "a"}, thread_id="t")
+        assert (failed.status, "deep" in str(failed.error)) == ("failed", True)
