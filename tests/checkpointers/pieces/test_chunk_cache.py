@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import operator
+import re
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain_core.messages import HumanMessage
 
-from vertebra.checkpointers.pieces.chunk_cache import ChunkCache
+from vertebra.checkpointers.pieces.chunk_cache import Chunk, ChunkCache, kept
 from vertebra.checkpointers.sqlite import SqliteCheckpointer
 from vertebra.testing.conformance_checks import at, put, values_of
 
@@ -63,7 +64,7 @@ async def test_what_was_read_is_not_read_again(tmp_path: Path) -> None:
         await values_of(saver, at("t"))
         asked = [sql for sql in statements if "vertebra_state_pieces" in sql]
         assert len(asked) == 1, "the items that fill no chunk"
-        numbers = [text for sql in asked for text in operator.getitem(sql.split("'"), 1).split(",")]
+        numbers = {number for sql in asked for number in re.findall(r"\d{5,}", sql)}
         assert len(numbers) == 150 % 32
         await put(saver, "t", {"log": log}, after=config)
         assert (await values_of(saver, at("t")))["log"] == log
@@ -77,13 +78,41 @@ async def test_a_thread_that_was_deleted_is_not_remembered_for_the_next_of_its_n
             await saver.adelete_thread("t")
 
 
+async def test_whoever_resumes_a_thread_that_was_read_fetches_its_end_alone(tmp_path: Path) -> None:
+    """A put after a checkpoint of another process needs the digests of its items, which come with what was read."""
+    url = f"sqlite:////{str(tmp_path).lstrip('/')}/t.db"
+    log = [f"{n}" * 40 for n in range(200)]
+    with SqliteCheckpointer(url) as saver:
+        config = await put(saver, "t", {"log": log[:150]})
+    with SqliteCheckpointer(url) as saver:
+        await values_of(saver, at("t"))
+        statements: list[str] = []
+        reader: Any = saver._file._reader
+        reader._connection.set_trace_callback(statements.append)
+        await put(saver, "t", {"log": log}, after=config)
+        asked = [sql for sql in statements if "vertebra_state_pieces" in sql]
+        assert len({number for sql in asked for number in re.findall(r"\d{5,}", sql)}) == 150 % 32
+    with SqliteCheckpointer(url) as saver:
+        assert (await values_of(saver, at("t")))["log"] == log
+    connection = sqlite3.connect(tmp_path / "t.db")
+    assert connection.execute("SELECT count(*) FROM vertebra_state_pieces").fetchone()[0] < 200 + 200 // 32 + 4
+
+
+def chunk(values: list[Any], joined: bytes) -> Chunk:
+    return Chunk([], b"", kept(values, joined), len(joined))
+
+
+def values(found: Chunk | None) -> Any:
+    return None if found is None else found.values
+
+
 def test_the_least_recently_used_go() -> None:
     cache = ChunkCache(limit_bytes=300)
-    for chunk in range(3):
-        cache.put(1, chunk, ["a"], b"x" * 100)
-    assert cache.get(1, 0) == ("a",)
-    cache.put(2, 0, [["mutable"]], b"y" * 100)
-    assert (cache.get(1, 0), cache.get(1, 1), cache.get(2, 0)) == (("a",), None, b"y" * 100)
-    cache.put(3, 0, ["big"], b"z" * 301)
+    for number in range(3):
+        cache.put(1, number, chunk(["a"], b"x" * 100))
+    assert values(cache.get(1, 0)) == ("a",)
+    cache.put(2, 0, chunk([["mutable"]], b"y" * 100))
+    assert [values(cache.get(*place)) for place in ((1, 0), (1, 1), (2, 0))] == [("a",), None, b"y" * 100]
+    cache.put(3, 0, chunk(["big"], b"z" * 301))
     assert cache.get(3, 0) is None
     assert cache.get(2, 0) is None

@@ -63,8 +63,8 @@ class Memos:
         with self._pool.connection() as connection:
             marks = connection.execute(_MARKS, (memo.thread, namespace, checkpoint, KIND), binary=True).fetchall()
             refs = {row["channel"]: serde.ref_of(memo.thread, namespace, row["channel"], row["blob"]) for row in marks}
-            decoder = Decoder(serde.codec.of(memo.thread), partial(tables.fetch, connection, memo.thread), {})
-            decoder.warm(refs.values())
+            decoder = Decoder(serde.codec.of(memo.thread), partial(tables.fetch, connection, memo.thread))
+            decoder.warm(refs.values(), alive=False)
             for channel, (_, digits) in refs.items():
                 memo.sequences[namespace, channel] = Sequence(None, False, *decoder.sequence(digits))
         memo.has_put(namespace, Latest(checkpoint, {}, {}))

@@ -160,7 +160,7 @@ def _sweep_pieces(connection: Any, serde: MarkingSerializer, thread: str) -> Non
     ).fetchall()
     if not rows:
         return
-    decoder = Decoder(serde.codec.of(thread), lambda numbers: tables.fetch(connection, thread, numbers), {})
+    decoder = Decoder(serde.codec.of(thread), lambda numbers: tables.fetch(connection, thread, numbers))
     marks = connection.execute(
         "SELECT checkpoint_ns, channel, blob FROM checkpoint_blobs WHERE thread_id = %s AND type = %s", (thread, KIND)
     ).fetchall()

@@ -258,7 +258,7 @@ class PostgresState:
             if codec.binds:
                 namespace = str(config["configurable"].get("checkpoint_ns", ""))
                 found = {n: open_history(codec, namespace, n, of) for n, of in found.items()}  # type: ignore[misc]
-            decoder = Decoder(codec, partial(tables.fetch, connection, thread), {})
+            decoder = Decoder(codec, partial(tables.fetch, connection, thread))
             return {name: {key: _revive(decoder, value) for key, value in of.items()} for name, of in found.items()}
 
         return self._read(read)
@@ -275,7 +275,7 @@ class PostgresState:
             found = [value.ref for value in one.checkpoint["channel_values"].values() if isinstance(value, Stored)]
             marks.setdefault(thread, []).extend(found)
         for thread, refs in marks.items():
-            decoders[thread] = Decoder(codec.of(thread), partial(tables.fetch, connection, thread), {})
+            decoders[thread] = Decoder(codec.of(thread), partial(tables.fetch, connection, thread))
             decoders[thread].warm(refs)
         return [
             one._replace(

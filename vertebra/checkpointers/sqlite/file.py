@@ -75,7 +75,9 @@ class StateFile:
         if put and (parent := place.get("checkpoint_id")):
             namespace = str(place.get("checkpoint_ns", ""))
             with memo.lock:
-                self._reader.read(lambda connection: learn(connection, self._codec, memo, namespace, parent))
+                self._reader.read(
+                    lambda connection: learn(connection, self._codec, memo, namespace, parent, self._chunks)
+                )
         return memo
 
     def queue_checkpoint(

@@ -8,6 +8,7 @@ from typing import Any
 
 from langgraph.checkpoint.base import WRITES_IDX_MAP, CheckpointTuple, get_checkpoint_metadata
 
+from vertebra.checkpointers.pieces.chunk_cache import ChunkCache
 from vertebra.checkpointers.pieces.codec import Codec
 from vertebra.checkpointers.pieces.encoding import Encoder
 from vertebra.checkpointers.pieces.memo import Latest, ThreadMemo
@@ -73,17 +74,26 @@ def moved_batches(codec: Codec, memo: ThreadMemo, found: CheckpointTuple, writes
     return batches
 
 
-def learn(connection: sqlite3.Connection, codec: Codec, memo: ThreadMemo, namespace: str, parent: str) -> None:
-    """Remember of a checkpoint what a put after it can refer to: its references, and digests of its items."""
-    decoder = decoder_of(connection, codec.of(memo.thread), memo.number)
+def learn(
+    connection: sqlite3.Connection, codec: Codec, memo: ThreadMemo, namespace: str, parent: str, chunks: ChunkCache
+) -> None:
+    """Remember of a checkpoint what a put after it can refer to: its references, and digests of its items.
+
+    Whoever resumes a thread has read its state right before, so that ``chunks`` know nearly all of that.
+    """
+    decoder = decoder_of(connection, codec.of(memo.thread), memo.number, chunks)
     latest = refs_of(connection, decoder, memo.number, namespace, parent)
     if latest is None:
         return
     memo.has_put(namespace, latest)
-    for channel, ref in latest.refs.items():
-        if isinstance(ref, list) and (namespace, channel) not in memo.sequences:
-            levels, digests = decoder.sequence(ref[1])
-            memo.sequences[namespace, channel] = Stored(None, False, levels, digests)
+    unknown = {
+        channel: ref
+        for channel, ref in latest.refs.items()
+        if isinstance(ref, list) and (namespace, channel) not in memo.sequences
+    }
+    decoder.warm(unknown.values(), alive=False)
+    for channel, ref in unknown.items():
+        memo.sequences[namespace, channel] = Stored(None, False, *decoder.sequence(ref[1]))
 
 
 def _numbered_writes(

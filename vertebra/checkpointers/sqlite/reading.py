@@ -11,7 +11,6 @@ from typing import Any
 from langgraph.checkpoint.base import CheckpointTuple, DeltaChannelHistory
 
 from vertebra.checkpointers.pieces.chunk_cache import ChunkCache
-from vertebra.checkpointers.pieces.chunks import Entry
 from vertebra.checkpointers.pieces.codec import Codec
 from vertebra.checkpointers.pieces.decoding import Decoder
 from vertebra.checkpointers.pieces.memo import Latest
@@ -84,21 +83,19 @@ class Row:
         return CHECKPOINT, self.namespace, self.id, self.parent
 
 
-def decoder_of(
-    connection: sqlite3.Connection,
-    codec: Codec,
-    number: int,
-    cache: dict[Entry, bytes] | None = None,
-    chunks: ChunkCache | None = None,
-) -> Decoder:
+def decoder_of(connection: sqlite3.Connection, codec: Codec, number: int, chunks: ChunkCache | None = None) -> Decoder:
     """Of the pieces of one thread, with its codec."""
-    return Decoder(codec, partial(fetch, connection, number), cache, chunks=chunks, thread=number)
+    return Decoder(codec, partial(fetch, connection, number), chunks=chunks, thread=number)
 
 
 def one(connection: sqlite3.Connection, codec: Codec, query: Query, chunks: ChunkCache) -> CheckpointTuple | None:
     """The checkpoint that the query names, or the latest of its namespace."""
     row = next(iter(_rows(connection, query, None, 1)), None)
-    return None if row is None else _tuple(connection, codec, row, {}, chunks)
+    return (
+        None
+        if row is None
+        else _tuple(connection, decoder_of(connection, codec.of(row.thread), row.number, chunks), row)
+    )
 
 
 def page(
@@ -107,14 +104,16 @@ def page(
     """Some of what the query asks for, and the row after which to go on, unless that was all."""
     limit = PAGE if query.limit is None or query.metadata else min(query.limit, PAGE)
     found: list[CheckpointTuple] = []
-    caches: dict[int, dict[Entry, bytes]] = {}
+    decoders: dict[int, Decoder] = {}
     rows = _rows(connection, query, after, limit)
     for row in rows:
         if query.limit is not None and len(found) >= query.limit:
             return found, None
-        record = decoder_of(connection, codec.of(row.thread), row.number).record(row.data, *row.place)
+        if (decoder := decoders.get(row.number)) is None:
+            decoder = decoders[row.number] = decoder_of(connection, codec.of(row.thread), row.number, chunks)
+        record = decoder.record(row.data, *row.place)
         if query.admits(record["metadata"]):
-            found.append(_tuple(connection, codec, row, caches.setdefault(row.number, {}), chunks, record))
+            found.append(_tuple(connection, decoder, row, record))
     return found, rows[-1] if len(rows) == limit else None
 
 
@@ -172,15 +171,7 @@ def _rows(connection: sqlite3.Connection, query: Query, after: Row | None, limit
     return [Row(*row) for row in connection.execute(f"{_ROWS} {where} {order}", (*values, limit)).fetchall()]
 
 
-def _tuple(
-    connection: sqlite3.Connection,
-    codec: Codec,
-    row: Row,
-    cache: dict[Entry, bytes],
-    chunks: ChunkCache,
-    record: Any = None,
-) -> CheckpointTuple:
-    decoder = decoder_of(connection, codec.of(row.thread), row.number, cache, chunks)
+def _tuple(connection: sqlite3.Connection, decoder: Decoder, row: Row, record: Any = None) -> CheckpointTuple:
     record = record or decoder.record(row.data, *row.place)
     checkpoint = {**record["checkpoint"], "id": row.id, "channel_values": decoder.values(record["refs"])}
     place = {"thread_id": row.thread, "checkpoint_ns": row.namespace}

@@ -185,7 +185,7 @@ def _drop(connection: sqlite3.Connection, codec: Codec, number: int, places: Seq
 
 def _needed(connection: sqlite3.Connection, codec: Codec, number: int) -> Iterable[int]:
     """The numbers of all pieces that what is left of the thread refers to."""
-    decoder = decoder_of(connection, codec, number, {})
+    decoder = decoder_of(connection, codec, number)
     for place, data in _sealed(connection, number):
         packed = decoder.head(data, *place)
         if isinstance(packed, int):

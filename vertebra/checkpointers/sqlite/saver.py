@@ -60,7 +60,7 @@ class SqliteCheckpointer(StateFace):
         # In memory there is nothing to wait for, so callers do it at once, and schedules in tests stay as they are.
         on_disk = parsed.backend == "sqlite"
         self._write_thread = ThreadPoolExecutor(1, "vertebra-state-writer") if on_disk else None
-        self._read_threads = ThreadPoolExecutor(2, "vertebra-state-reader") if on_disk else None
+        self._read_thread = ThreadPoolExecutor(1, "vertebra-state-reader") if on_disk else None
 
     def __enter__(self) -> SqliteCheckpointer:
         return self
@@ -70,7 +70,7 @@ class SqliteCheckpointer(StateFace):
 
     def close(self) -> None:
         """Make durable what is held, and close the file. May be called twice."""
-        for threads in (self._write_thread, self._read_threads):
+        for threads in (self._write_thread, self._read_thread):
             if threads is not None:
                 threads.shutdown(wait=True)
         self._file.close()
@@ -177,7 +177,7 @@ class SqliteCheckpointer(StateFace):
         return await self._hop(self._write_thread, work)
 
     async def _read(self, work: Callable[[], T]) -> T:
-        return await self._hop(self._read_threads, work)
+        return await self._hop(self._read_thread, work)
 
     async def _hop(self, threads: ThreadPoolExecutor | None, work: Callable[[], T]) -> T:
         return work() if threads is None else await in_thread(threads, work, f"store {self._file.url}")

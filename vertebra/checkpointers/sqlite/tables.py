@@ -6,9 +6,8 @@ added, so that a superstep dirties the last page of each table and no others, an
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 
 from vertebra.errors import StoreTooNew
 
@@ -74,18 +73,23 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, (
 """
 
 
-_FETCH = "SELECT key, data FROM vertebra_state_pieces WHERE key IN (SELECT value FROM json_each(?))"
+_FETCH = "SELECT key, data FROM vertebra_state_pieces WHERE key IN ({})"
+_AT_ONCE = 512
 
 
 def key_of(thread: int, piece: int) -> int:
     return thread << PIECE_BITS | piece
 
 
-def fetch(connection: sqlite3.Connection, thread: int, numbers: Iterable[int]) -> list[tuple[int, bytes]]:
-    """Pieces of one thread by their numbers."""
+def fetch(connection: sqlite3.Connection, thread: int, numbers: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+    """Pieces of one thread by their numbers, one after the other: the room of one is used again by the next."""
     first = key_of(thread, 0)
-    keys = json.dumps([first + number for number in numbers])
-    return [(key - first, data) for key, data in connection.execute(_FETCH, (keys,)).fetchall()]
+    for at in range(0, len(numbers), _AT_ONCE):
+        keys = [first + number for number in numbers[at : at + _AT_ONCE]]
+        # As many as a power of two, so that few statements are prepared.
+        keys += keys[-1:] * ((1 << (len(keys) - 1).bit_length()) - len(keys))
+        for key, data in connection.execute(_FETCH.format(",".join("?" * len(keys))), keys):
+            yield key - first, data
 
 
 def create(connection: sqlite3.Connection) -> None:
