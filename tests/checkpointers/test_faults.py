@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -25,6 +26,8 @@ from vertebra import open_checkpointer
 from vertebra.checkpointers import ids
 from vertebra.errors import ClockSetBack, StoreCorrupt, StoreUnavailable
 from vertebra.testing import ScriptedModel
+from vertebra.testing.conformance_checks import at as thread
+from vertebra.testing.conformance_checks import put
 
 ROOT = Path(__file__).parent.parent.parent
 is_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a disk, or become another user")
@@ -97,6 +100,30 @@ def test_a_corrupt_file_is_restored_from_a_backup(tmp_path: Path, scripted_model
     path.write_bytes(backup)
     with opened(url) as app:
         require_whole(app.resume_sync("t"), scripted_model)
+
+
+def test_a_file_that_is_cut_while_it_is_open_is_an_error_and_no_death(tmp_path: Path) -> None:
+    """In a process of its own: one that had mapped the file died of SIGBUS here."""
+    url = f"sqlite:///{tmp_path}/threads.db"
+    config = None
+    with open_checkpointer(url) as store:
+        for length in range(1, 80):
+            state = {"log": [f"{n:08}".ljust(1024, "x") for n in range(length)]}
+            config = asyncio.run(put(store.saver, "t", state, after=config))
+    said, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            with open_checkpointer(url) as store:
+                store.saver.get_tuple(thread("other"))  # the connection is open
+                os.truncate(tmp_path / "threads.db", 40_960)
+                store.saver.get_tuple(thread("t"))
+        except BaseException as error:
+            os.write(tell, type(error).__name__.encode())
+        finally:
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert os.read(said, 100) == b"StoreCorrupt"
 
 
 @is_root

@@ -154,8 +154,8 @@ async def in_thread(executor: Executor, work: Callable[[], T], owner: str) -> T:
     return await asyncio.shield(future)
 
 
-def connect_sqlite(url: StoreUrl, *, mapped_bytes: int = 0) -> sqlite3.Connection:
-    """A connection in WAL mode, synced as the URL's durability asks; so much of the file is mapped for reading."""
+def connect_sqlite(url: StoreUrl) -> sqlite3.Connection:
+    """A connection in WAL mode, synced as the URL's durability asks."""
     target = ":memory:" if url.backend == "memory" else url.path
     with driver_errors(url):
         connection = sqlite3.connect(
@@ -167,8 +167,6 @@ def connect_sqlite(url: StoreUrl, *, mapped_bytes: int = 0) -> sqlite3.Connectio
                 connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
                 _retry_while_locked(lambda: connection.execute("PRAGMA journal_mode=WAL"))
                 connection.execute(f"PRAGMA synchronous={'FULL' if url.durability == 'power' else 'NORMAL'}")
-                if mapped_bytes:
-                    connection.execute(f"PRAGMA mmap_size={mapped_bytes}")
         except BaseException:
             connection.close()
             raise

@@ -13,9 +13,6 @@ from vertebra.databases.failures import closed, driver_errors
 
 T = TypeVar("T")
 
-MAPPED_BYTES = 1 << 28
-"""Of the file that are read where the system has them: a page that is read for once is not copied first."""
-
 
 class Reader:
     """Reads what the writer has been given before: what waits there is made durable first."""
@@ -24,9 +21,9 @@ class Reader:
         self._writer = writer
         self._lock = threading.Lock()
         # In memory there is one connection, for each would have a database of its own.
-        self._connection = (
-            None if writer.url.backend == "memory" else connect_sqlite(writer.url, mapped_bytes=MAPPED_BYTES)
-        )
+        # Not mapped into memory, though that reads faster: a file that was cut, or a disk that fails, would end the
+        # process (SIGBUS) instead of raising an error.
+        self._connection = None if writer.url.backend == "memory" else connect_sqlite(writer.url)
         self._closed = False
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
