@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol, runtime_checkable
 
-from vertebra.types import Attempt, CallKey, CallRecord, RecordedAnswer, ThreadRecord, VisitRecord
+from vertebra.types import Attempt, CallKey, CallRecord, PastRun, RecordedAnswer, ThreadRecord, VisitRecord
 
 
 class Clock(Protocol):
@@ -127,6 +127,12 @@ class StorePort(Protocol):
 
     @property
     def runs(self) -> RunStorePort: ...
+
+
+class PastPort(Protocol):
+    """Who knows past runs: an ``App``, for ``Graph.bounds(past=)``."""
+
+    def past_sync(self) -> Sequence[PastRun]: ...
 
 
 class PolicyPort(Protocol):

@@ -171,6 +171,20 @@ class VisitRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class PastRun:
+    """What a run that has ended came to, by the path of each node: ``outer/inner`` within a subgraph."""
+
+    thread_id: str
+    run_id: str
+    visits: Mapping[str, int] = field(default_factory=dict)
+    usage: Mapping[str, Usage] = field(default_factory=dict)
+
+    @property
+    def total(self) -> Usage:
+        return sum(self.usage.values(), Usage())
+
+
+@dataclass(frozen=True, slots=True)
 class ThreadRecord:
     """Where a thread stands, and who writes it."""
 

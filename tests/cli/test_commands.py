@@ -270,6 +270,23 @@ def test_graph_bounds(shell: Shell) -> None:
     assert "infinite: fan_out(cut => summarise): the field 'pieces' has no max_length." in shown.stdout
     found = shell.json("graph", "bounds", "agents:graph")
     assert (found["visits"]["draft"], found["calls"]["draft"], found["total_calls"]) == (1, 2, None)
+    assert found["typical"] is None
+
+
+def test_graph_bounds_with_what_past_runs_came_to(shell: Shell) -> None:
+    past = ("graph", "bounds", "agents:graph", "--past", "sqlite:///vertebra.db")
+    assert shell(*past).returncode == 5, "there is no such database, and none is made"
+    assert not list(shell.folder.glob("*.db"))
+    shell(*RUN)
+    shown = shell(*past)
+    assert (shown.returncode, shown.stdout.splitlines()[-1]) == (0, "no past run is on record.")
+    assert shell("resume", "agents:graph", "t", "--answer", '{"ok": true}').returncode == 0
+    typical = shell.json(*past)["typical"]
+    assert typical["runs"] == 1
+    assert typical["visits"]["summarise"] == {"median": 2, "p95": 2, "most": 2}
+    assert typical["total_calls"]["median"] == 3
+    assert typical["tokens"]["send"]["most"] == 0 < typical["total_tokens"]["median"]
+    assert shell(*past).stdout.splitlines()[-1] == "median and p95 of 1 past run."
 
 
 def test_an_adopted_graph_has_no_checks_but_runs(shell: Shell) -> None:

@@ -19,6 +19,7 @@ from vertebra.checkpointers.pruning import Progress, Pruner
 from vertebra.checkpointers.recordings import Recordings
 from vertebra.checkpointers.retention import Retention
 from vertebra.checkpointers.runs import RunStore
+from vertebra.checkpointers.tallies import Tallies
 from vertebra.checkpointers.versions import VersionStore
 from vertebra.databases.database import open_database
 from vertebra.databases.failures import closed, driver_errors
@@ -63,6 +64,7 @@ class Store:
         self.forks = Forks(self.database)
         self.recordings = Recordings(self.database)
         self.versions = VersionStore(self.database)
+        self.tallies = Tallies(self.database)
 
     def allow(self, types: Iterable[type[Any]]) -> None:
         """Let these types come back to life from checkpoints, beside those allowed before."""

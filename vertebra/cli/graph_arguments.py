@@ -97,9 +97,14 @@ def _prove(actions: Any) -> None:
 
 def _bounds(actions: Any) -> None:
     bounds = command(
-        actions, "bounds", "count visits and model calls of the worst case", "vertebra graph bounds agents:graph"
+        actions,
+        "bounds",
+        "count visits and model calls of the worst case",
+        "vertebra graph bounds agents:graph",
+        "vertebra graph bounds agents:graph --past sqlite:///visits.db",
     )
     add_graph(bounds)
+    bounds.add_argument("--past", metavar="URL", help="beside it median and p95 of the runs of this database")
     add_json(bounds)
 
 

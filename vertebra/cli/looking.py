@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import math
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from vertebra.cli import printing
-from vertebra.cli.loading import load_graph
+from vertebra.cli.loading import load_graph, open_store
 from vertebra.cli.terminal import Terminal, clean
 from vertebra.errors import UsageError
 from vertebra.types import END, START, Finding
@@ -71,10 +72,18 @@ def prove(options: argparse.Namespace) -> int:
 
 
 def bounds(options: argparse.Namespace) -> int:
-    """Print the worst case; 0 whatever it is."""
-    found = _whole(options.graph).bounds()
+    """Print the worst case, with --past beside it what runs on record came to; 0 whatever it is."""
+    graph = _whole(options.graph)
+    found = graph.bounds(past=None if options.past is None else asyncio.run(_past(options.past, graph)))
     print(json.dumps(bounds_data(found)) if options.json else clean(repr(found)))
     return 0
+
+
+async def _past(url: str, graph: Any) -> Any:
+    from vertebra.runtime.past import past_of
+
+    with open_store(url) as store:
+        return await past_of(store, graph.name, graph.fingerprint())
 
 
 def proof_data(proof: Any) -> dict[str, Any]:
@@ -90,6 +99,7 @@ def bounds_data(found: Any) -> dict[str, Any]:
         "calls": {node: _number(count) for node, count in found.calls.items()},
         "total_calls": _number(found.total_calls),
         "unbounded": list(found.unbounded),
+        "typical": None if found.typical is None else asdict(found.typical),
     }
 
 

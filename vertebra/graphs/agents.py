@@ -7,6 +7,8 @@
              model -> conclude -> answer          its turns are used up: it answers with what there is
              answer -> mend -> answer             what it answered does not fit the type: it is told, and asked anew
 
+With ``memory=`` a node ``recall`` comes first and ``remember`` last: what was said in other threads is there, too.
+
 ``tools`` is a graph of its own, run once for each call, side by side: an effect for each tool and, before each tool
 that needs approval, a person. So a call that nobody was asked about reaches no such tool: there is no way to it.
 """
@@ -19,6 +21,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, ValidationError, create_model
 
 from vertebra.errors import ToolError, UsageError
+from vertebra.graphs.agent_memory import FIELDS, Remembering, asked, recalls, rejects, remember, require_room
 from vertebra.graphs.definition import Graph
 from vertebra.graphs.state import Append, summary
 from vertebra.graphs.tools import Tool, told, tool
@@ -69,6 +72,7 @@ def agent(
     retry: Retry | None = None,
     timeout_s: float = 300.0,
     options: Mapping[str, Any] | None = None,
+    memory: int | None = None,
     version: str = "1",
 ) -> Graph:
     """An agent that calls ``tools`` (functions, or what ``tool`` made of them) until it answers. Raises ``UsageError``.
@@ -79,6 +83,11 @@ def agent(
     answer without more; of the calls of one message ``max_parallel`` are done; an answer that does not fit is asked
     for anew ``max_corrections`` times, then the run stops with ``LoopBoundReached``, resumable.
 
+    ``memory``: it talks within a conversation that is kept apart from the thread (``compile(memory=URL)``), named by
+    ``conversation`` and ``subject`` of the input, or else by the thread. The model is given of it what fits into so
+    many tokens, with a summary of what does not (a call of ``task``), and then the present turn. A turn is added once,
+    when it has ended.
+
     Example::
 
         helpdesk = agent("helpdesk", tools=[search, refund], system="You answer customers.")
@@ -88,13 +97,21 @@ def agent(
     """
     known = _named(tools)
     typed = None if answer is str else _require_model(answer)
-    requests: dict[str, Any] = {"retry": retry, "timeout_s": timeout_s, "writes": ("messages",), "reads": ("messages",)}
+    room = None if memory is None else require_room(memory)
+    reads = ("messages",) if room is None else FIELDS
+    requests: dict[str, Any] = {"retry": retry, "timeout_s": timeout_s, "writes": ("messages",), "reads": reads}
     shared: dict[str, Any] = {"task": task, "system": system, "answer": typed, "options": dict(options or {})}
-    g = Graph(_state(typed, max_parallel), name=name, version=version)
+    shared["room"] = room
+    g = Graph(_state(typed, max_parallel, room), name=name, version=version)
 
     g.add_node("model", llm(task=task, **requests)(_asks(known, **shared)))
-    g.add_node("answer", _answers(typed))
-    g.add_edge(START, "model")
+    g.add_node("answer", _answers(typed, room))
+    end = END
+    if room is None:
+        g.add_edge(START, "model")
+    else:
+        recall, end = recalls(room, task, retry=retry, timeout_s=timeout_s), remember.name
+        g.add_edge(START, recall).add_edge(recall, "model").add_edge(remember, END).require(end, before=END)
     if known:
         g.add_node("read", _reads(known, max_parallel))
         g.add_node(_tools(known), waive=ONE_QUESTION_A_CALL if any(each.approval for each in known.values()) else None)
@@ -107,9 +124,9 @@ def agent(
     else:
         g.add_edge("model", "answer")
     if typed is None:
-        return g.add_edge("answer", END)
+        return g.add_edge("answer", end)
     g.add_node("mend", llm(task=task, **requests)(_asks(known, **shared, last=True)))
-    g.add_conditional_edges("answer", fits, {True: END, False: "mend"}, max_visits=max_corrections)
+    g.add_conditional_edges("answer", fits, {True: end, False: "mend"}, max_visits=max_corrections)
     return g.add_edge("mend", "answer")
 
 
@@ -130,6 +147,7 @@ def _asks(
     system: str,
     answer: type[BaseModel] | None,
     options: dict[str, Any],
+    room: int | None,
     last: bool = False,
 ) -> Any:
     """The body of a node that asks the model; ``last``: for an answer, and for no more calls."""
@@ -142,7 +160,8 @@ def _asks(
         left = [_message(each["id"], "Not done: no turn is left. Answer with what is known.") for each in _open(state)]
         form: dict[str, Any] = {} if answer is None else {"response_format": _response_format(answer)}
         create: Any = ctx.client.chat.completions.create
-        reply = await create(model=ctx.model, messages=[*prompt, *state.messages, *left], **more, **form)
+        talk = await asked(state, ctx, room)
+        reply = await create(model=ctx.model, messages=[*prompt, *talk, *left], **more, **form)
         message = reply.choices[0].message
         said: dict[str, Any] = {"role": "assistant", "content": message.content or message.refusal or ""}
         if message.tool_calls and not last:
@@ -253,10 +272,11 @@ def _effect(of: Tool) -> Node[..., Any]:
     return made
 
 
-def _answers(of: type[BaseModel] | None) -> Node[..., Any]:
+def _answers(of: type[BaseModel] | None, room: int | None) -> Node[..., Any]:
     """The answer of its last message, validated; if it does not fit, the model is told why."""
+    noted = () if room is None else ("refused",)
 
-    @transition(reads=("messages",), writes=("answer", "messages"))
+    @transition(reads=("messages",), writes=("answer", "messages", *noted))
     def answer(state: AgentState) -> dict[str, Any]:
         text = state.messages[-1].get("content") or ""
         if of is None:
@@ -265,7 +285,8 @@ def _answers(of: type[BaseModel] | None) -> Node[..., Any]:
             return {"answer": of.model_validate_json(text)}
         except ValidationError as error:
             why = f"Your answer does not fit: {summary(error)}. Answer again, as JSON of the schema and nothing else."
-            return {"answer": None, "messages": [{"role": "user", "content": why}]}
+            told = {"answer": None, "messages": [{"role": "user", "content": why}]}
+            return told if room is None else {**told, **rejects(state.messages)}
 
     return answer
 
@@ -302,7 +323,9 @@ def _require_model(answer: Any) -> type[BaseModel]:
     raise UsageError(f"answer={answer!r} is no type of an answer.", remedy="give str or a pydantic model.")
 
 
-def _state(answer: type[BaseModel] | None, max_parallel: int) -> type[AgentState]:
+def _state(answer: type[BaseModel] | None, max_parallel: int, room: int | None) -> type[AgentState]:
     calls: Any = (Annotated[list[Call], Field(max_length=max_parallel)], [])
     said: Any = (str if answer is None else answer | None, "" if answer is None else None)
-    return create_model("AgentState", __base__=AgentState, __module__=__name__, calls=calls, answer=said)
+    base: Any = AgentState if room is None else (AgentState, Remembering)
+    made: type[AgentState] = create_model("AgentState", __base__=base, __module__=__name__, calls=calls, answer=said)
+    return made

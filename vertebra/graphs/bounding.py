@@ -23,6 +23,7 @@ from vertebra.graphs import topology
 from vertebra.graphs.annotations import bare
 from vertebra.graphs.answers import answers_several
 from vertebra.graphs.definition import Definition, FanOut
+from vertebra.graphs.typical import Spread, Typical
 from vertebra.nodes.kinds import NodeSpec
 from vertebra.types import START, Finding
 
@@ -42,6 +43,8 @@ class Bounds:
     calls: dict[str, Count]
     total_calls: Count
     unbounded: tuple[str, ...] = ()
+    typical: Typical | None = None
+    """What past runs came to, where they were asked for."""
 
     def require(self, max_calls: int, graph: str) -> None:
         """Raise ``GraphInvalid`` if one run may make more calls."""
@@ -53,11 +56,40 @@ class Bounds:
             raise GraphInvalid(f"Graph {graph!r}: {message}", remedy=remedy, findings=(finding,))
 
     def __repr__(self) -> str:
-        rows = [("NODE", "VISITS", "CALLS"), *((n, shown(v), shown(self.calls[n])) for n, v in self.visits.items())]
+        rows: list[tuple[str, ...]] = [("NODE", "VISITS", "CALLS")]
+        rows += [(node, shown(visits), shown(self.calls[node])) for node, visits in self.visits.items()]
         rows.append(("in one run", "", shown(self.total_calls)))
+        if self.typical is not None and self.typical.runs:
+            rows = _beside(rows, self.typical)
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows]
-        return "\n".join([*lines, *(f"infinite: {why}" for why in self.unbounded)])
+        lines = ["  ".join([r[0].ljust(widths[0]), *map(str.rjust, r[1:], widths[1:])]) for r in rows]
+        return "\n".join([*lines, *(f"infinite: {why}" for why in self.unbounded), *self._notes()])
+
+    def _notes(self) -> Iterator[str]:
+        if self.typical is None:
+            return
+        runs = self.typical.runs
+        yield f"median and p95 of {runs} past run{'' if runs == 1 else 's'}." if runs else "no past run is on record."
+        for node, calls in self.calls.items():
+            most = self.typical.calls.get(node, Spread()).most
+            if most > calls:
+                yield f"{node} made {most} calls in one run: more than one in each attempt, which is what is counted."
+
+
+def _beside(rows: list[tuple[str, ...]], typical: Typical) -> list[tuple[str, ...]]:
+    """Each row with what is typical: after the visits, after the calls, and of tokens, which have no worst case."""
+    names = list(typical.visits)
+
+    def two(spread: Spread) -> tuple[str, str]:
+        return f"{spread.median:,}", f"{spread.p95:,}"
+
+    head, *nodes, (last, _, total) = rows
+    found = [(head[0], head[1], "median", "p95", head[2], "median", "p95", "TOKENS: median", "p95")]
+    for (name, visits, calls), node in zip(nodes, names, strict=True):
+        spreads = (two(of[node]) for of in (typical.visits, typical.calls, typical.tokens))
+        of_visits, of_calls, of_tokens = spreads
+        found.append((name, visits, *of_visits, calls, *of_calls, *of_tokens))
+    return [*found, (last, "", "", "", total, *two(typical.total_calls), *two(typical.total_tokens))]
 
 
 def shown(count: Count) -> str:

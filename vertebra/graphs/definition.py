@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,13 +15,14 @@ from vertebra.nodes.kinds import Node, NodeSpec, node_name, spec_of
 from vertebra.nodes.retry import Retry
 from vertebra.nodes.signature import require_node
 from vertebra.nodes.waivers import read_waivers
-from vertebra.types import END, START, Finding, Run, Standing
+from vertebra.types import END, START, Finding, PastRun, Run, Standing
 
 if TYPE_CHECKING:
     from vertebra.graphs.bounding import Bounds
     from vertebra.graphs.pictures import Picture
     from vertebra.graphs.pictures.palette import Theme
     from vertebra.graphs.proofs import Proof
+    from vertebra.ports import PastPort
     from vertebra.runtime.app import App
 
 M = TypeVar("M", bound=Callable[..., Any])
@@ -307,11 +308,24 @@ class Graph:
         self.definition.claims.append(read_claim(node, **claim))
         return self
 
-    def bounds(self) -> Bounds:
-        """The worst case of one run: visits of each node and model calls, and which bounds are missing."""
-        from vertebra.graphs.bounding import bounds
+    def bounds(self, *, past: PastPort | Iterable[PastRun] | None = None) -> Bounds:
+        """The worst case of one run: visits of each node and model calls, and which bounds are missing.
 
-        return bounds(self.definition)
+        ``past``: an ``App``, or what its ``past()`` gave: beside the worst case stand the median and the 95th
+        percentile of visits, calls and tokens of the runs on record.
+
+        Example::
+
+            print(graph.bounds(past=app))
+        """
+        from vertebra.graphs.bounding import bounds
+        from vertebra.graphs.typical import typical
+
+        found = bounds(self.definition)
+        if past is None:
+            return found
+        runs = past if isinstance(past, Iterable) else past.past_sync()
+        return replace(found, typical=typical(runs, list(found.visits)))
 
     def draw(
         self, *, run: Run | None = None, diff: Graph | None = None, depth: int = 1, theme: Theme = "auto"

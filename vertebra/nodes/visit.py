@@ -42,6 +42,23 @@ def outer_step(key: str) -> int:
     return int(found[1]) if found else -1
 
 
+def path_of(key: str) -> tuple[str, ...]:
+    """The nodes that a visit executes, from the outermost in; of a node that stands in for another its own name.
+
+    Example::
+
+        >>> path_of("scribe@3/summarise@1#4!shorten~b7")
+        ('scribe', 'shorten')
+    """
+    levels = key.partition("~")[0].split("/")
+    return tuple((level.rpartition("!")[2] if stands_in(level) else level.partition("@")[0]) for level in levels)
+
+
+def stands_in(key: str) -> bool:
+    """Whether the innermost node of a visit stands in for another, which has failed."""
+    return "!" in key.partition("~")[0].rpartition("/")[2].partition("@")[2]
+
+
 _OUTER_STEP = re.compile(r"@(\d+)(?=[#/~!]|$)")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from functools import cached_property
 from types import TracebackType
@@ -27,6 +27,7 @@ from vertebra.runtime.forking import fork_thread
 from vertebra.runtime.langgraph_face import LangGraphFace
 from vertebra.runtime.listening import UNSET, events_of
 from vertebra.runtime.outcome import run_of
+from vertebra.runtime.past import THREADS, past_of
 from vertebra.runtime.recorded import from_json, read_thread, to_json
 from vertebra.runtime.recovering import progress_of, recover_runs, set_aside
 from vertebra.runtime.scope import Listener
@@ -38,7 +39,7 @@ from vertebra.runtime.sync_face import SyncFace
 from vertebra.runtime.trees import tree_of
 from vertebra.runtime.verifying import verify_recorded
 from vertebra.runtime.versions import brought_up
-from vertebra.types import Pruned, Run, ThreadTree, Verification
+from vertebra.types import PastRun, Pruned, Run, ThreadTree, Verification
 
 if TYPE_CHECKING:
     from vertebra.graphs.pictures import Picture
@@ -330,6 +331,13 @@ class App(LangGraphFace, SyncFace):
     async def status(self, thread_id: str) -> Run:
         """How a thread stands, without driving it. Raises ``ThreadNotFound``."""
         return await run_of(self, await self.services.store.runs.require(thread_id))
+
+    async def past(self, *, threads: int = THREADS) -> Sequence[PastRun]:
+        """What the runs on record of this graph came to, for ``Graph.bounds(past=)``: of its latest ``threads``.
+
+        Runs of another shape of the graph, runs that have not ended, and forks are left out. Raises ``StoreError``.
+        """
+        return await past_of(self.services.store, self.name, self.fingerprint, threads)
 
     async def draw(self, thread_id: str, *, depth: int = 1, theme: Theme = "auto") -> Picture:
         """The graph with what the present run of a thread did, as a ``Picture``; see ``Graph.draw``.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vertebra.runtime import events, portal
-from vertebra.types import Pruned, Run, ThreadTree, Verification
+from vertebra.types import PastRun, Pruned, Run, ThreadTree, Verification
 
 if TYPE_CHECKING:
     from vertebra.graphs.pictures import Picture
@@ -66,6 +66,11 @@ class SyncFace:
         """``status`` for sync code."""
         run: Run = _call(self, "status", thread_id)
         return run
+
+    def past_sync(self, **options: Any) -> Sequence[PastRun]:
+        """``past`` for sync code."""
+        runs: Sequence[PastRun] = _call(self, "past", **options)
+        return runs
 
     def draw_sync(self, thread_id: str, **options: Any) -> Picture:
         """``draw`` for sync code."""
