@@ -102,7 +102,8 @@ class App(LangGraphFace, SyncFace):
 
         ``checkpointer``: a URL (``memory://``, ``sqlite:///file``, ``postgresql://...``), an open
         store, or a LangGraph saver; with a saver, ``journal`` is the URL for journal and run records.
-        ``encryption``: the key, or keys, under which content is sealed in the database: see ``open_checkpointer``.
+        ``encryption``: the key, or keys, under which content is sealed in the databases that are opened here, of
+        state and of memory: see ``open_checkpointer`` and ``open_memory``.
         ``memory``: a URL, or an open ``Memory``: what ``ctx.memory`` is in nodes; often another database.
         ``models`` turns tasks of ``@llm`` into models, ``default_model`` serves the others.
         ``lease_ttl_s``: after this long without a heartbeat another process may take a thread over.
