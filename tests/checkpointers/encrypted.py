@@ -120,7 +120,9 @@ def _forms(word: str) -> re.Pattern[bytes]:
 def _values(url: StoreUrl) -> list[tuple[str, str, Any]]:
     if url.backend == "sqlite":
         with closing(sqlite3.connect(url.path)) as connection:
-            tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            # What a virtual table keeps lies in tables beside it.
+            names = "SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage <> 0"
+            tables = [row[0] for row in connection.execute(names)]
             return [
                 (table, name, value)
                 for table in tables

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from vertebra.cli.keeping import ACTIONS
+from vertebra.cli.loading import encryption_key
 from vertebra.cli.printing import counted
 from vertebra.cli.searching import search
 from vertebra.cli.terminal import Terminal, ago, clean, clock, fit
@@ -41,7 +42,7 @@ def _open(url: str, *, make: bool) -> Memory:
         raise StoreUnavailable(
             f"There is no database {parsed.path!r}.", remedy="name it with --memory, or set VERTEBRA_MEMORY."
         )
-    return open_memory(url)
+    return open_memory(url, encryption=encryption_key())
 
 
 def conversation_data(record: ConversationRecord) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class NoSeals:
         return plain
 
     def unseal(self, stored: bytes, *place: Any) -> bytes:
-        if stored[: len(MARK)] == MARK:
+        if bytes(stored[: len(MARK)]) == MARK:
             raise key_missing()
         return stored
 
@@ -77,7 +77,7 @@ class NoSeals:
         return plain
 
     def unseal_text(self, stored: Any, *place: Any) -> Any:
-        if stored is not None and stored.startswith(TEXT_MARK):
+        if isinstance(stored, str) and stored.startswith(TEXT_MARK):
             raise key_missing()
         return stored
 
@@ -107,7 +107,10 @@ class KeySeals:
 
     def unseal(self, stored: bytes, *place: str | int | None) -> bytes:
         """Raises ``ContentTampered``, and ``EncryptionKeyWrong`` for a key that is not at hand."""
-        head = bytes(stored[:_HEADER])
+        if not isinstance(stored, bytes | bytearray | memoryview):  # SQLite keeps any type in any column
+            raise ContentTampered(f"No bytes stand where sealed content should: {_named(place)}.")
+        stored = bytes(stored)
+        head = stored[:_HEADER]
         if head[: len(MARK)] != MARK:
             raise ContentTampered(f"Plain content stands where sealed content should: {_named(place)}.")
         if len(head) < _HEADER or head[len(MARK)] != VERSION:
@@ -131,7 +134,7 @@ class KeySeals:
     def unseal_text(self, stored: Any, *place: str | int | None) -> Any:
         if stored is None:
             return None
-        if not stored.startswith(TEXT_MARK):
+        if not isinstance(stored, str) or not stored.startswith(TEXT_MARK):
             raise ContentTampered(f"Plain content stands where sealed content should: {_named(place)}.")
         try:
             sealed = base64.b64decode(stored[len(TEXT_MARK) :], validate=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from vertebra.databases.database import Tx
 from vertebra.errors import BranchNotFound, MessageMismatch, SubjectMismatch
+from vertebra.memory import content
 from vertebra.memory.messages import ChatMessage
 from vertebra.memory.place import Place
 from vertebra.memory.pseudonyms import pseudonym
@@ -109,7 +110,8 @@ def insert(tx: Tx, place: Place, message: Message) -> None:
         "INSERT INTO vertebra_memory_messages (tenant, conversation, id, branch, append_key, role, message, at, "
         "tokens, thread, run, node, step, model, forgotten_at, "
         "pinned) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        *(*place.scope, message.id, message.branch, message.key, message.role, message.chat.to_json(), message.at),
+        *(*place.scope, message.id, message.branch, message.key, message.role),
+        *(content.MESSAGE.seal(tx, message.chat.to_json(), *place.scope, message.id), message.at),
         *(message.tokens, where.thread, where.run, where.node, where.step, where.model, message.forgotten_at),
         int(message.pinned),
     )
@@ -125,4 +127,4 @@ def under_key(tx: Tx, place: Place, key: str) -> Message | None:
         "WHERE m.tenant = ? AND m.conversation = ? AND m.append_key IN (?, ?)",
         *(*place.scope, key, pseudonym(key)),
     )
-    return None if row is None else message_of(row)
+    return None if row is None else message_of(tx, place.scope, row)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from vertebra.databases.database import Tx
 from vertebra.errors import ConversationExists, ConversationNotFound
-from vertebra.memory import learning, reading, summarising
+from vertebra.memory import content, learning, reading, summarising
 from vertebra.memory.appending import insert
 from vertebra.memory.holds import Hold
 from vertebra.memory.holds import holds as all_holds
@@ -113,7 +113,8 @@ def put(tx: Tx, tenant: str, carried: Carried) -> bool:
     tx.execute(
         "INSERT INTO vertebra_memory_conversations (tenant, id, subject, title, messages, created_at, updated_at, "
         "ttl_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        *(*place.scope, head.subject, head.title, head.messages, head.created_at, head.updated_at, head.ttl_s),
+        *(*place.scope, head.subject, None if head.title is None else content.TITLE.seal(tx, head.title, *place.scope)),
+        *(head.messages, head.created_at, head.updated_at, head.ttl_s),
     )
     for tag in sorted(set(head.tags)):
         tx.execute("INSERT INTO vertebra_memory_tags (tenant, conversation, tag) VALUES (?, ?, ?)", *place.scope, tag)
@@ -152,4 +153,4 @@ def _rows(tx: Tx, place: Place, after: int, upto: int) -> list[Message]:
         "WHERE m.tenant = ? AND m.conversation = ? AND m.id > ? AND m.id <= ? ORDER BY m.id",
         *(*place.scope, after, upto),
     )
-    return [message_of(row) for row in rows]
+    return [message_of(tx, place.scope, row) for row in rows]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from vertebra.databases.database import Tx
 from vertebra.errors import BranchExists, MessageNotFound
-from vertebra.memory import holds, reading, summarising
+from vertebra.memory import content, holds, reading, summarising
 from vertebra.memory.appending import ensure, require_branch
 from vertebra.memory.place import Place, Whom
 from vertebra.memory.recall import index
@@ -58,7 +58,7 @@ def set_title(tx: Tx, place: Place, subject: str | None, title: str | None) -> N
     ensure(tx, place, subject)
     tx.execute(
         "UPDATE vertebra_memory_conversations SET title = ?, updated_at = ? WHERE tenant = ? AND id = ?",
-        *(title, tx.now(), *place.scope),
+        *(None if title is None else content.TITLE.seal(tx, title, *place.scope), tx.now(), *place.scope),
     )
 
 

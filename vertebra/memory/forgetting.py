@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from vertebra.databases.database import Tx
-from vertebra.memory import holds, items, receipts, summarising
-from vertebra.memory.messages import ChatMessage
+from vertebra.memory import content, holds, items, learning, receipts, summarising
+from vertebra.memory.learning import Fact
+from vertebra.memory.messages import read_kept
 from vertebra.memory.place import Place, Whom
 from vertebra.memory.pseudonyms import pseudonym
 from vertebra.memory.recall import index
@@ -106,13 +107,14 @@ class Forgetting:
             "AND forgotten_at IS NULL ORDER BY id LIMIT ?",
             *(self._whom.tenant, *self._names, BATCH),
         )
-        now = tx.now()
+        now, tenant = tx.now(), self._whom.tenant
         for number, key in rows:
+            left = learning.kept(tx, tenant, Fact(int(number), self._names[1], "", None, None, None, now))
             tx.execute(
-                "UPDATE vertebra_memory_facts SET subject = ?, predicate = '', value = 'null', valid_from = NULL, "
+                "UPDATE vertebra_memory_facts SET subject = ?, predicate = ?, value = ?, valid_from = NULL, "
                 "valid_until = NULL, conversation = NULL, message = NULL, confidence = NULL, append_key = ?, "
                 "forgotten_at = ? WHERE tenant = ? AND subject IN (?, ?) AND id = ?",
-                *(self._names[1], _kept_key(key), now, self._whom.tenant, *self._names, number),
+                *(self._names[1], *left, _kept_key(key), now, tenant, *self._names, number),
             )
         return {"facts": len(rows)} if rows else None
 
@@ -137,12 +139,13 @@ def _messages(tx: Tx, place: Place) -> int:
     )
     now = tx.now()
     for number, text, key in rows:
-        left = tombstone(ChatMessage.model_validate_json(text)).to_json()
-        changed: tuple[Any, ...] = (left, _kept_key(key), now)
+        of = (*place.scope, int(number))
+        left = tombstone(content.MESSAGE.read(tx, text, read_kept, *of)).to_json()
+        changed: tuple[Any, ...] = (content.MESSAGE.seal(tx, left, *of), _kept_key(key), now)
         tx.execute(
             "UPDATE vertebra_memory_messages SET message = ?, append_key = ?, forgotten_at = ? "
             "WHERE tenant = ? AND conversation = ? AND id = ?",
-            *(*changed, *place.scope, number),
+            *(*changed, *of),
         )
     return len(rows)
 

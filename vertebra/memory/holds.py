@@ -9,6 +9,7 @@ from typing import Any
 
 from vertebra.databases.database import Tx
 from vertebra.errors import HoldNotFound, SubjectHeld
+from vertebra.memory import content
 from vertebra.memory.place import Whom
 
 COLUMNS = "h.id, h.subject, h.reason, h.placed_by, h.placed_at, h.released_by, h.released_at"
@@ -27,9 +28,10 @@ class Hold:
     released_at: float | None = None
 
 
-def hold_of(row: Sequence[Any]) -> Hold:
-    """From a row of ``COLUMNS``."""
-    return Hold(*row)
+def hold_of(tx: Tx, tenant: str, row: Sequence[Any]) -> Hold:
+    """From a row of ``COLUMNS``. Raises ``EncryptionError``."""
+    id, subject, reason, *rest = row
+    return Hold(id, subject, content.HOLD.unseal(tx, reason, tenant, id), *rest)
 
 
 def place_hold(tx: Tx, whom: Whom, reason: str, by: str) -> Hold:
@@ -48,7 +50,8 @@ def insert(tx: Tx, tenant: str, hold: Hold) -> None:
     tx.execute(
         "INSERT INTO vertebra_memory_holds (tenant, id, subject, reason, placed_by, placed_at, released_by, "
         "released_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        *(tenant, hold.id, hold.subject, hold.reason, hold.placed_by, hold.placed_at),
+        *(tenant, hold.id, hold.subject, content.HOLD.seal(tx, hold.reason, tenant, hold.id)),
+        *(hold.placed_by, hold.placed_at),
         *(hold.released_by, hold.released_at),
     )
 
@@ -78,7 +81,7 @@ def holds(
     if not released:
         where += " AND h.released_at IS NULL"
     rows = tx.all(f"SELECT {COLUMNS} FROM vertebra_memory_holds h WHERE {where} ORDER BY h.placed_at, h.id", *values)
-    return [hold_of(row) for row in rows]
+    return [hold_of(tx, tenant, row) for row in rows]
 
 
 def require_free(tx: Tx, whom: Whom) -> None:

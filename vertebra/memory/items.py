@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vertebra.databases.database import Tx
+from vertebra.memory import content
 
 PAGE = 500
 COLUMNS = "i.namespace, i.key, i.value, i.created_at, i.updated_at, i.position"
@@ -44,10 +45,11 @@ def encoded(namespace: Namespace) -> bytes:
     return ".".join(namespace).encode()
 
 
-def item_of(row: Sequence[Any]) -> Item:
-    """From a row of ``COLUMNS``."""
-    namespace, key, value, created, updated, position = row
-    return Item(_decoded(namespace), key, json.loads(value), float(created), float(updated), int(position))
+def item_of(tx: Tx, tenant: str, row: Sequence[Any]) -> Item:
+    """From a row of ``COLUMNS``. Raises ``EncryptionError``, ``StoreCorrupt``."""
+    namespace, key, stored, created, updated, position = row
+    value = content.ITEM.read(tx, stored, json.loads, tenant, bytes(namespace).decode(), key)
+    return Item(_decoded(namespace), key, value, float(created), float(updated), int(position))
 
 
 def _decoded(namespace: Any) -> Namespace:
@@ -66,7 +68,7 @@ def get(tx: Tx, tenant: str, namespace: Namespace, key: str, *, refresh: bool) -
         return None
     if refresh:
         _refresh(tx, place, now)
-    return item_of(row)
+    return item_of(tx, tenant, row)
 
 
 def refresh(tx: Tx, tenant: str, found: Sequence[Item]) -> None:
@@ -94,7 +96,7 @@ def under(tx: Tx, tenant: str, prefix: Namespace) -> Iterator[Item]:
             f"WHERE i.tenant = ? AND i.position > ? AND {_LIVE}{where} ORDER BY i.position LIMIT ?",
             *(tenant, after, now, *values, PAGE),
         )
-        yield from map(item_of, rows)
+        yield from (item_of(tx, tenant, row) for row in rows)
         if len(rows) < PAGE:
             return
         after = int(rows[-1][-1])
@@ -104,13 +106,14 @@ def vectors_under(tx: Tx, tenant: str, prefix: Namespace) -> dict[tuple[Namespac
     """The vectors of the items under a prefix."""
     where, values = _under(prefix)
     rows = tx.all(
-        f"SELECT i.namespace, i.key, i.vector FROM vertebra_memory_item_vectors i WHERE i.tenant = ?{where} "
+        f"SELECT i.namespace, i.key, i.path, i.vector FROM vertebra_memory_item_vectors i WHERE i.tenant = ?{where} "
         "ORDER BY i.namespace, i.key, i.path",
         *(tenant, *values),
     )
     found: dict[tuple[Namespace, str], list[bytes]] = {}
-    for namespace, key, vector in rows:
-        found.setdefault((_decoded(namespace), key), []).append(bytes(vector))
+    for namespace, key, path, vector in rows:
+        opened = content.ITEM_VECTOR.unseal_bytes(tx, vector, tenant, bytes(namespace).decode(), key, path)
+        found.setdefault((_decoded(namespace), key), []).append(bytes(opened))
     return found
 
 
@@ -136,6 +139,7 @@ def change(tx: Tx, tenant: str, changes: Sequence[Change]) -> None:
     now = tx.now()
     for one in changes:
         place = (tenant, encoded(one.namespace), one.key)
+        of = (tenant, ".".join(one.namespace), one.key)
         tx.execute("DELETE FROM vertebra_memory_item_vectors WHERE tenant = ? AND namespace = ? AND key = ?", *place)
         if one.value is None:
             tx.execute("DELETE FROM vertebra_memory_items WHERE tenant = ? AND namespace = ? AND key = ?", *place)
@@ -150,14 +154,14 @@ def change(tx: Tx, tenant: str, changes: Sequence[Change]) -> None:
             "(SELECT coalesce(max(position), 0) + 1 FROM vertebra_memory_items WHERE tenant = ?)) "
             "ON CONFLICT (tenant, namespace, key) DO UPDATE SET value = excluded.value, "
             "updated_at = excluded.updated_at, ttl_minutes = excluded.ttl_minutes, expires_at = excluded.expires_at",
-            *(*place, one.value, now, now, one.ttl_minutes),
+            *(*place, content.ITEM.seal(tx, one.value, *of), now, now, one.ttl_minutes),
             *(None if one.ttl_minutes is None else now + one.ttl_minutes * 60, tenant),
         )
         for path, vector in (one.vectors or {}).items():
             tx.execute(
                 "INSERT INTO vertebra_memory_item_vectors (tenant, namespace, key, path, vector) "
                 "VALUES (?, ?, ?, ?, ?)",
-                *(*place, path, vector),
+                *(*place, path, content.ITEM_VECTOR.seal_bytes(tx, vector, *of, path)),
             )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from vertebra.databases.database import Tx
 from vertebra.errors import FactMismatch
+from vertebra.memory import content
 from vertebra.memory.messages import canonical
 from vertebra.memory.place import Whom
 from vertebra.memory.pseudonyms import pseudonym
@@ -71,15 +72,18 @@ COLUMNS = (
 )
 
 
-def fact_of(row: Sequence[Any]) -> Fact:
-    """From a row of ``COLUMNS``."""
+def fact_of(tx: Tx, tenant: str, row: Sequence[Any]) -> Fact:
+    """From a row of ``COLUMNS``. Raises ``EncryptionError``, ``StoreCorrupt``."""
     number, subject, predicate, value, since, until, learned, retracted, key, *rest = row
     conversation, message, confidence, forgotten_at = rest
+    found = content.FACT.read(tx, value, json.loads, tenant, subject, int(number))
+    if tx.seals.on:
+        predicate, found = found
     return Fact(
         int(number),
         subject,
         predicate,
-        json.loads(value),
+        found,
         since,
         until,
         float(learned),
@@ -103,7 +107,7 @@ def learn(tx: Tx, whom: Whom, statement: Statement) -> Fact:
             *(whom.tenant, *both, statement.key, pseudonym(statement.key)),
         )
         if before is not None:
-            return _same(fact_of(before), statement)
+            return _same(fact_of(tx, whom.tenant, before), statement)
     (number, latest) = tx.one(
         "SELECT coalesce(max(id), 0), coalesce(max(learned_at), 0) FROM vertebra_memory_facts "
         "WHERE tenant = ? AND subject IN (?, ?)",
@@ -128,11 +132,20 @@ def learn(tx: Tx, whom: Whom, statement: Statement) -> Fact:
     return fact
 
 
-def _same(kept: Fact, statement: Statement) -> Fact:
-    was = (kept.predicate, canonical(kept.value), kept.retracted)
-    if kept.forgotten_at is None and was != (statement.predicate, statement.value, statement.retracted):
-        raise FactMismatch(f"Key {statement.key!r} has another fact already, {kept.id}.", fact_id=kept.id)
-    return kept
+def _same(there: Fact, statement: Statement) -> Fact:
+    was = (there.predicate, canonical(there.value), there.retracted)
+    if there.forgotten_at is None and was != (statement.predicate, statement.value, statement.retracted):
+        raise FactMismatch(f"Key {statement.key!r} has another fact already, {there.id}.", fact_id=there.id)
+    return there
+
+
+def kept(tx: Tx, tenant: str, fact: Fact) -> tuple[str, str]:
+    """Predicate and value as they are stored: sealed, both of them stand in the value."""
+    value = canonical([fact.predicate, fact.value] if tx.seals.on else fact.value)
+    return (
+        content.predicate_digest(tx, tenant, fact.subject, fact.predicate),
+        content.FACT.seal(tx, value, tenant, fact.subject, fact.id),
+    )
 
 
 def insert(tx: Tx, tenant: str, fact: Fact) -> None:
@@ -142,7 +155,7 @@ def insert(tx: Tx, tenant: str, fact: Fact) -> None:
         "INSERT INTO vertebra_memory_facts (tenant, subject, id, predicate, value, valid_from, valid_until, "
         "learned_at, retracted, append_key, conversation, message, confidence, forgotten_at) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        *(tenant, fact.subject, fact.id, fact.predicate, canonical(fact.value), fact.valid_from, fact.valid_until),
+        *(tenant, fact.subject, fact.id, *kept(tx, tenant, fact), fact.valid_from, fact.valid_until),
         *(fact.learned_at, int(fact.retracted), fact.key),
         *((None, None) if source is None else (source.conversation, source.message)),
         *(fact.confidence, fact.forgotten_at),
@@ -161,11 +174,11 @@ def put(tx: Tx, tenant: str, fact: Fact) -> bool:
         "WHERE f.tenant = ? AND f.subject IN (?, ?) AND (f.id = ? OR f.append_key IN (?, ?))",
         *(tenant, fact.subject, pseudonym(fact.subject), fact.id, *keys),
     )
-    there = [fact_of(row) for row in rows]
+    there = [fact_of(tx, tenant, row) for row in rows]
     if not there:
         insert(tx, tenant, fact)
         return True
-    if any(kept.id != fact.id or (kept != fact and kept.forgotten_at is None) for kept in there):
+    if any(here.id != fact.id or (here != fact and here.forgotten_at is None) for here in there):
         raise FactMismatch(f"There is another fact {fact.id} of this subject here.", fact_id=fact.id)
     return False
 
@@ -178,12 +191,12 @@ def page(tx: Tx, tenant: str, subjects: Sequence[str], *, after: tuple[str, int]
         "AND (f.subject, f.id) > (?, ?) ORDER BY f.subject, f.id LIMIT ?",
         *(tenant, *subjects, *after, limit),
     )
-    return [fact_of(row) for row in rows]
+    return [fact_of(tx, tenant, row) for row in rows]
 
 
 def holding(tx: Tx, whom: Whom, *, as_of: float | None, known_at: float | None, predicate: str | None) -> list[Fact]:
     """What holds at ``as_of`` (by default now) by what was known at ``known_at`` (by default all), by predicate."""
-    where, values = _scope(whom, known_at, predicate)
+    where, values = _scope(tx, whom, known_at, predicate)
     at = tx.now() if as_of is None else as_of
     rows = tx.all(
         f"SELECT {COLUMNS} FROM vertebra_memory_facts f WHERE f.tenant = ? AND f.subject = ? AND f.retracted = 0 "
@@ -192,19 +205,20 @@ def holding(tx: Tx, whom: Whom, *, as_of: float | None, known_at: float | None, 
         "GROUP BY f.predicate)",
         *(whom.tenant, whom.subject, *values, at, at),
     )
-    return sorted(map(fact_of, rows), key=lambda fact: fact.predicate)
+    return sorted((fact_of(tx, whom.tenant, row) for row in rows), key=lambda fact: fact.predicate)
 
 
 def history(tx: Tx, whom: Whom, *, known_at: float | None, predicate: str | None) -> list[Fact]:
     """Every statement, retractions too, in the order in which they were learned."""
-    where, values = _scope(whom, known_at, predicate)
+    where, values = _scope(tx, whom, known_at, predicate)
     rows = tx.all(f"SELECT {COLUMNS} FROM vertebra_memory_facts f WHERE {where} ORDER BY f.id", *values)
-    return [fact_of(row) for row in rows]
+    return [fact_of(tx, whom.tenant, row) for row in rows]
 
 
-def _scope(whom: Whom, known_at: float | None, predicate: str | None) -> tuple[str, list[Any]]:
+def _scope(tx: Tx, whom: Whom, known_at: float | None, predicate: str | None) -> tuple[str, list[Any]]:
     where, values = "f.tenant = ? AND f.subject = ? AND f.forgotten_at IS NULL", [whom.tenant, whom.subject]
-    extra: list[tuple[str, Any]] = [("learned_at <=", known_at), ("predicate =", predicate)]
+    asked = None if predicate is None else content.predicate_digest(tx, whom.tenant, whom.subject, predicate)
+    extra: list[tuple[str, Any]] = [("learned_at <=", known_at), ("predicate =", asked)]
     for test, value in extra:
         if value is not None:
             where += f" AND f.{test} ?"

@@ -117,6 +117,11 @@ def read_message(given: Any) -> ChatMessage:
     return message
 
 
+def read_kept(text: str) -> ChatMessage:
+    """A message from the text that it is kept as. Raises ``ValueError``."""
+    return ChatMessage.model_validate(json.loads(text))
+
+
 def canonical(data: Any) -> str:
     """JSON in one spelling. Raises ``ValueError`` for NaN and infinity, which JSON lacks."""
     return json.dumps(data, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from vertebra.databases import migrating
-from vertebra.databases.database import Database
-from vertebra.memory.recall.tables import RECALL
+from vertebra.databases.database import Database, Tx
+from vertebra.databases.vault import key_table
+from vertebra.memory.recall.tables import RECALL, SEALED_VECTORS
+
+KEYS = "vertebra_memory_keys"
+"""A memory has keys of its own, whatever else is in its database."""
 
 MIGRATIONS: migrating.Migrations = (
     (
@@ -181,7 +185,15 @@ MIGRATIONS: migrating.Migrations = (
         )
         """,
     ),
+    (key_table(KEYS), *SEALED_VECTORS),
 )
+
+_WITH_CONTENT = tuple(f"vertebra_memory_{name}" for name in ("conversations", "facts", "items", "holds", "receipts"))
+
+
+def is_empty(tx: Tx, backend: str) -> bool:
+    """Whether nothing is kept yet."""
+    return not any(tx.one(f"SELECT 1 FROM {table} LIMIT 1") for table in _WITH_CONTENT)
 
 
 def migrate(database: Database) -> int:

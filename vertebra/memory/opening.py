@@ -8,8 +8,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from vertebra.databases.database import Database, Tx, open_database
+from vertebra.databases.keys import Encryption, KeyProvider, provider_of
+from vertebra.databases.sealing import Seals
 from vertebra.databases.url import StoreUrl
-from vertebra.errors import UsageError
+from vertebra.databases.vault import open_seals, require_plain, rewrap
+from vertebra.errors import StoreNotEncrypted, UsageError
 from vertebra.memory import carrying, reading
 from vertebra.memory.carrying import Export, Imported
 from vertebra.memory.conversation import Conversation
@@ -17,7 +20,7 @@ from vertebra.memory.facts import Facts
 from vertebra.memory.keeping import Keeping
 from vertebra.memory.known_lines import Batch
 from vertebra.memory.lines import Carried, read_lines
-from vertebra.memory.migrations import migrate
+from vertebra.memory.migrations import KEYS, is_empty, migrate
 from vertebra.memory.place import name_of, place, tenant_of, whom
 from vertebra.memory.recall.embedders import Embedder
 from vertebra.memory.recall.face import Recalling
@@ -36,16 +39,45 @@ class Memory(Keeping, Recalling):
     ``tenant`` bounds every method: nothing of another tenant is seen or touched. None is a tenant of its own.
     """
 
-    def __init__(self, url: StoreUrl, embedder: Embedder | None = None) -> None:
+    def __init__(self, url: StoreUrl, embedder: Embedder | None = None, encryption: Encryption | None = None) -> None:
         self.url = url.absolute()
         self._database = open_database(self.url, forgetting=True)
         self.embedder, self._searcher = embedder, Searcher(embedder)
         self._closed = False
+        self._provider: KeyProvider | None = None
         try:
             migrate(self._database)
+            if encryption is None:
+                require_plain(self._database, KEYS)
+            else:
+                self._provider = provider_of(encryption)
+                self._database.seals = self._open_seals(self._provider)
         except BaseException:
             self._database.close()
             raise
+
+    def _open_seals(self, provider: KeyProvider) -> Seals:
+        try:
+            return open_seals(self._database, self.url, KEYS, provider, is_empty)
+        except StoreNotEncrypted:
+            raise StoreNotEncrypted(
+                f"A key was given, and the memory in {self.url} holds content that is not encrypted.",
+                remedy="export it and import it into a new database that is opened with the key; or open it without.",
+            ) from None
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether content is sealed."""
+        return self._database.seals.on
+
+    def rekey(self) -> int:
+        """Wrap the memory's own keys under the current key alone: the older ones given may be thrown away then.
+
+        Returns how many there were to wrap. Rows stay as they are. Raises ``UsageError`` if it is not encrypted.
+        """
+        if self._provider is None:
+            raise UsageError("The memory is not encrypted.", remedy="open it with encryption=[new key, old key].")
+        return rewrap(self._database, KEYS, self._provider)
 
     @property
     def database(self) -> Database:
@@ -198,12 +230,14 @@ def _putting(tenant: str | None, carried: Carried | Batch) -> Callable[[Tx], int
     return lambda tx: carrying.put(tx, scope, carried)
 
 
-def open_memory(url: str, *, embedder: Embedder | None = None) -> Memory:
+def open_memory(url: str, *, embedder: Embedder | None = None, encryption: Encryption | None = None) -> Memory:
     """Open ``memory://``, ``sqlite:///file`` or ``postgresql://...``; its tables are made when they are not there.
 
     ``embedder``: what makes vectors for ``search`` and ``embed_pending``; appends never call it.
-    May share a database with the state of threads. Raises ``StoreUrlInvalid``, ``StoreUnavailable``,
-    ``StoreCorrupt``, ``StoreTooNew`` and ``MissingExtra``.
+    ``encryption``: a key of 32 bytes in base64, several of which the first seals and all open, or a ``KeyProvider``:
+    then all content is sealed, from the first row on. May share a database with the state of threads; its keys are its
+    own. Raises ``StoreUrlInvalid``, ``StoreUnavailable``, ``StoreCorrupt``, ``StoreTooNew``, ``EncryptionError`` and
+    ``MissingExtra``.
 
     Example::
 
@@ -211,4 +245,4 @@ def open_memory(url: str, *, embedder: Embedder | None = None) -> Memory:
             conversation = memory.conversation("visit-42", subject="patient-7")
             conversation.append_sync({"role": "user", "content": "He coughs at night."})
     """
-    return Memory(StoreUrl.parse(url), embedder)
+    return Memory(StoreUrl.parse(url), embedder, encryption)

@@ -7,6 +7,7 @@ from typing import Any
 
 from vertebra.databases.database import Tx
 from vertebra.errors import ConversationNotFound
+from vertebra.memory import content
 from vertebra.memory.appending import require_branch, require_subject
 from vertebra.memory.place import Place
 from vertebra.memory.records import MAIN, MESSAGE_COLUMNS, Branch, ConversationRecord, Message, message_of
@@ -59,7 +60,7 @@ def messages(
         f"ORDER BY m.id DESC{'' if last is None else ' LIMIT ?'}",
         *(*place.scope, place.branch, *place.scope, *place.scope, *values),
     )
-    return [message_of(row) for row in reversed(rows)]
+    return [message_of(tx, place.scope, row) for row in reversed(rows)]
 
 
 def first_after(tx: Tx, place: Place, thread: str, step: int) -> int | None:
@@ -96,7 +97,7 @@ def leading(tx: Tx, place: Place, subject: str | None, before: int | None) -> li
         f"{bound}ORDER BY m.id",
         *(*place.scope, place.branch, *place.scope, *place.scope, *values),
     )
-    return [message_of(row) for row in rows]
+    return [message_of(tx, place.scope, row) for row in rows]
 
 
 def by_ids(tx: Tx, place: Place, subject: str | None, ids: Sequence[int]) -> list[Message]:
@@ -111,7 +112,7 @@ def by_ids(tx: Tx, place: Place, subject: str | None, ids: Sequence[int]) -> lis
             f"AND m.id IN ({', '.join('?' * len(some))})",
             *(*place.scope, *some),
         )
-    return [message_of(row) for row in rows]
+    return [message_of(tx, place.scope, row) for row in rows]
 
 
 def exists(tx: Tx, place: Place, subject: str | None) -> bool:
@@ -185,7 +186,14 @@ def conversations(
         found.setdefault(conversation, []).append(tag)
     return [
         ConversationRecord(
-            id, subject, title, tuple(sorted(found.get(id, ()))), int(count), float(begun), float(updated), ttl_s
+            id,
+            subject,
+            None if title is None else content.TITLE.unseal(tx, title, tenant, id),
+            tuple(sorted(found.get(id, ()))),
+            int(count),
+            float(begun),
+            float(updated),
+            ttl_s,
         )
         for id, subject, title, count, begun, updated, ttl_s in rows
     ]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vertebra.databases.database import Tx
+from vertebra.memory import content
 from vertebra.memory.messages import canonical
 from vertebra.memory.place import Whom
 from vertebra.memory.pseudonyms import pseudonym
@@ -40,10 +41,12 @@ class Receipt:
         return self.digest == _digest(self)
 
 
-def receipt_of(row: Sequence[Any]) -> Receipt:
-    """From a row of ``COLUMNS``."""
+def receipt_of(tx: Tx, tenant: str, row: Sequence[Any]) -> Receipt:
+    """From a row of ``COLUMNS``. Raises ``EncryptionError``."""
     id, subject, reason, by, begun, ended, removed, digest = row
-    return Receipt(id, subject, reason, by, begun, ended, json.loads(removed), digest)
+    return Receipt(
+        id, subject, content.RECEIPT.unseal(tx, reason, tenant, id), by, begun, ended, json.loads(removed), digest
+    )
 
 
 def receipts(tx: Tx, tenant: str, *, subject: str | None = None, id: str | None = None) -> list[Receipt]:
@@ -54,7 +57,7 @@ def receipts(tx: Tx, tenant: str, *, subject: str | None = None, id: str | None 
             where += f" AND r.{column} = ?"
             values.append(value)
     rows = tx.all(f"SELECT {COLUMNS} FROM vertebra_memory_receipts r WHERE {where} ORDER BY r.begun_at, r.id", *values)
-    return [receipt_of(row) for row in rows]
+    return [receipt_of(tx, tenant, row) for row in rows]
 
 
 def unfinished(tx: Tx, whom: Whom) -> Receipt | None:
@@ -76,7 +79,8 @@ def insert(tx: Tx, tenant: str, receipt: Receipt) -> None:
     tx.execute(
         "INSERT INTO vertebra_memory_receipts (tenant, id, subject, reason, forgotten_by, begun_at, ended_at, removed, "
         "digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        *(tenant, receipt.id, receipt.subject, receipt.reason, receipt.forgotten_by, receipt.begun_at),
+        *(tenant, receipt.id, receipt.subject, content.RECEIPT.seal(tx, receipt.reason, tenant, receipt.id)),
+        *(receipt.forgotten_by, receipt.begun_at),
         *(receipt.ended_at, canonical(dict(receipt.removed)), receipt.digest),
     )
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vertebra.memory.messages import ChatMessage, Part, Role, ToolCall
+from vertebra.databases.database import Tx
+from vertebra.memory import content
+from vertebra.memory.messages import ChatMessage, Part, Role, ToolCall, read_kept
 
 MAIN = "main"
 
@@ -96,11 +97,11 @@ MESSAGE_COLUMNS = (
 )
 
 
-def message_of(row: Sequence[Any]) -> Message:
-    """From a row of ``MESSAGE_COLUMNS``."""
+def message_of(tx: Tx, scope: tuple[str, str], row: Sequence[Any]) -> Message:
+    """From a row of ``MESSAGE_COLUMNS`` of a tenant's conversation. Raises ``EncryptionError``, ``StoreCorrupt``."""
     number, branch, text, at, key, tokens, thread, run, node, step, model, forgotten_at, pinned = row
     where = Provenance(thread, run, node, None if step is None else int(step), model)
-    chat = ChatMessage.model_validate(json.loads(text))
+    chat = content.MESSAGE.read(tx, text, read_kept, *scope, int(number))
     return Message(
         int(number),
         branch,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from vertebra.databases.database import Tx
-from vertebra.memory import reading
+from vertebra.memory import content, reading
 from vertebra.memory.messages import ChatMessage, read_message
 from vertebra.memory.place import Place
 from vertebra.memory.records import Message, Provenance
@@ -40,7 +41,7 @@ def latest(tx: Tx, place: Place, before: int | None) -> Summary | None:
         "ORDER BY s.high DESC LIMIT 1",
         *(*place.scope, place.branch, *place.scope, *place.scope, *(() if before is None else (before,))),
     )
-    return None if row is None else _summary(row)
+    return None if row is None else _summary(tx, place, row)
 
 
 def ending(tx: Tx, place: Place, upto: int) -> Summary | None:
@@ -50,7 +51,7 @@ def ending(tx: Tx, place: Place, upto: int) -> Summary | None:
         "WHERE s.tenant = ? AND s.conversation = ? AND s.branch = ? AND s.high = ?",
         *(*place.scope, place.branch, upto),
     )
-    return None if row is None else _summary(row)
+    return None if row is None else _summary(tx, place, row)
 
 
 def of_line(tx: Tx, place: Place, subject: str | None) -> list[Summary]:
@@ -62,7 +63,7 @@ def of_line(tx: Tx, place: Place, subject: str | None) -> list[Summary]:
         "AND s.conversation = ? AND s.branch = line.branch AND s.high <= line.high ORDER BY s.high, s.branch",
         *(*place.scope, place.branch, *place.scope, *place.scope),
     )
-    return [_summary(row) for row in rows]
+    return [_summary(tx, place, row) for row in rows]
 
 
 def of_conversation(tx: Tx, place: Place, upto: int) -> list[Summary]:
@@ -72,7 +73,7 @@ def of_conversation(tx: Tx, place: Place, upto: int) -> list[Summary]:
         "AND s.high <= ? ORDER BY s.high, s.branch",
         *(*place.scope, upto),
     )
-    return [_summary(row) for row in rows]
+    return [_summary(tx, place, row) for row in rows]
 
 
 def add(tx: Tx, place: Place, summary: Summary, at: float | None = None) -> None:
@@ -81,7 +82,9 @@ def add(tx: Tx, place: Place, summary: Summary, at: float | None = None) -> None
     tx.execute(
         "INSERT INTO vertebra_memory_summaries (tenant, conversation, branch, low, high, text, at, thread, run, node, "
         "step, model) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        *(*place.scope, place.branch, summary.first, summary.upto, summary.text, tx.now() if at is None else at),
+        *(*place.scope, place.branch, summary.first, summary.upto),
+        content.SUMMARY.seal(tx, summary.text, *place.scope, place.branch, summary.upto),
+        tx.now() if at is None else at,
         *(where.thread, where.run, where.node, where.step, where.model),
     )
 
@@ -113,11 +116,8 @@ def blocks(messages: Sequence[Message], sizes: Sequence[int], keep: int, most: i
     return found
 
 
-def _summary(row: Sequence[object]) -> Summary:
+def _summary(tx: Tx, place: Place, row: Sequence[Any]) -> Summary:
     branch, low, high, text, made_at, thread, run, node, step, model = row
-    where = Provenance(_text(thread), _text(run), _text(node), None if step is None else int(str(step)), _text(model))
-    return Summary(str(branch), int(str(low)), int(str(high)), str(text), float(str(made_at)), where)
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+    where = Provenance(thread, run, node, None if step is None else int(step), model)
+    said = content.SUMMARY.unseal(tx, text, *place.scope, branch, int(high))
+    return Summary(branch, int(low), int(high), said, float(made_at), where)

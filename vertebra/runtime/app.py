@@ -33,6 +33,7 @@ from vertebra.runtime.recovering import progress_of, recover_runs, set_aside
 from vertebra.runtime.scope import Listener
 from vertebra.runtime.services import LEASE_TTL_S, MAX_RECOVERIES, AppServices
 from vertebra.runtime.session import Heart, patiently
+from vertebra.runtime.shared_store import require_store
 from vertebra.runtime.steering import sample_afresh, skip_node
 from vertebra.runtime.steps import Steps, steps_of
 from vertebra.runtime.sync_face import SyncFace
@@ -42,6 +43,8 @@ from vertebra.runtime.versions import brought_up
 from vertebra.types import PastRun, Pruned, Run, ThreadTree, Verification
 
 if TYPE_CHECKING:
+    from langgraph.store.base import BaseStore
+
     from vertebra.graphs.pictures import Picture
     from vertebra.graphs.pictures.palette import Theme
     from vertebra.graphs.pictures.sketch import Sketch
@@ -90,6 +93,7 @@ class App(LangGraphFace, SyncFace):
         journal: str | None = None,
         encryption: Encryption | None = None,
         memory: str | Memory | None = None,
+        store: BaseStore | None = None,
         models: Mapping[str, str] | None = None,
         default_model: str | None = None,
         lease_ttl_s: float = LEASE_TTL_S,
@@ -103,8 +107,11 @@ class App(LangGraphFace, SyncFace):
 
         ``checkpointer``: a URL (``memory://``, ``sqlite:///file``, ``postgresql://...``), an open
         store, or a LangGraph saver; with a saver, ``journal`` is the URL for journal and run records.
-        ``encryption``: the key, or keys, under which content is sealed in the database: see ``open_checkpointer``.
+        ``encryption``: the key, or keys, under which content is sealed in the databases that are opened here, of
+        state and of memory: see ``open_checkpointer`` and ``open_memory``.
         ``memory``: a URL, or an open ``Memory``: what ``ctx.memory`` is in nodes; often another database.
+        ``store``: a LangGraph ``BaseStore``, such as ``memory.store()``: what ``get_store()`` gives in nodes. What they
+        put is a plain write, done again with each execution; ``ctx.memory`` is what happens once.
         ``models`` turns tasks of ``@llm`` into models, ``default_model`` serves the others.
         ``lease_ttl_s``: after this long without a heartbeat another process may take a thread over.
         ``max_recoveries``: how often a run may kill its process without progress until it is set aside.
@@ -112,6 +119,7 @@ class App(LangGraphFace, SyncFace):
         more, its next call is not sent (``JournalFull``). None: no bound.
         """
         definition = graph.definition
+        require_store(store)
         services, owns = open_services(
             checkpointer,
             journal,
@@ -127,7 +135,9 @@ class App(LangGraphFace, SyncFace):
             clock=clock,
             sender=sender,
         )
-        compiled = compile_definition(definition).compile(checkpointer=services.store.saver, name=definition.name)
+        compiled = compile_definition(definition).compile(
+            checkpointer=services.store.saver, name=definition.name, store=store
+        )
         return cls(
             name=definition.name,
             version=definition.version,

@@ -48,6 +48,12 @@ def open_services(
     store = open_checkpointer(checkpointer, journal=journal, encryption=encryption)
     store.allow(types)
     clock = clock or SystemClock()
+    try:
+        opened = open_memory(memory, encryption=encryption) if isinstance(memory, str) else memory
+    except BaseException:
+        if store is not checkpointer:
+            store.close()
+        raise
     parts = DoorParts(store.journal, sender or HttpSender(), clock, max_answer_bytes=max_answer_bytes)
     services = AppServices(
         store,
@@ -55,7 +61,7 @@ def open_services(
         clock,
         dict(models or {}),
         default_model,
-        open_memory(memory) if isinstance(memory, str) else memory,
+        opened,
         lease_ttl_s=lease_ttl_s,
         max_recoveries=max_recoveries,
         max_journal_bytes=max_journal_bytes,

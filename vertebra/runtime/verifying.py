@@ -26,6 +26,7 @@ from vertebra.runtime.recorded import Checkpoint, Codec, Recorded
 from vertebra.runtime.remembering import recorded_memory
 from vertebra.runtime.replaying import ReplayScope, models_of, replay_services
 from vertebra.runtime.scope import current_scope
+from vertebra.runtime.shared_store import read_only
 from vertebra.runtime.snapshots import checkpoint_config, thread_config
 from vertebra.types import Difference, Verification
 
@@ -92,7 +93,9 @@ class Replay:
         services = replay_services(app, definition, str(recorded.about["thread"]))
         self._services, self._definition, self._recorded = services, definition, recorded
         self._journal: Any = services.store.journal
-        self._graph = compile_definition(definition).compile(checkpointer=services.store.saver, name=definition.name)
+        self._graph = compile_definition(definition).compile(
+            checkpointer=services.store.saver, name=definition.name, store=read_only(app.graph.store)
+        )
         self._thread = str(recorded.about["thread"])
         self._answers = {row["interrupt_id"]: json.loads(row["answer"]) for row in recorded.rows["answers"]}
         self._by_hand = {

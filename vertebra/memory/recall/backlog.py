@@ -33,7 +33,7 @@ def _batch(tx: Tx, tenant: str, conversation: str, upto: int) -> tuple[str, int]
         "WHERE m.tenant = ? AND m.conversation = ? AND m.id > ? ORDER BY m.id LIMIT ?",
         *(tenant, found, start, BATCH),
     )
-    for message in map(message_of, rows):
+    for message in (message_of(tx, (tenant, found), row) for row in rows):
         if message.forgotten_at is None:
             said = (message.id, message.branch, message.role, message.at, message.text)
             add(tx, Entry(tenant, MESSAGE, found, *said))

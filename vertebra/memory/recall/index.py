@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vertebra.databases.database import Tx
-from vertebra.memory.recall.terms import terms_of
+from vertebra.memory.recall.blinding import indexed
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def add(tx: Tx, entry: Entry) -> bool:
     """
     if not entry.text.strip():
         return False
-    terms = terms_of(entry.text)
+    terms = indexed(tx.seals, entry.tenant, entry.text)
     columns = "tenant, kind, conversation, number, branch, role, at, length, tokens"
     values = (entry.tenant, entry.kind, entry.conversation, entry.number, entry.branch, entry.role, entry.at)
     prefix = prefix_of(entry.tenant)

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vertebra.databases.database import Tx
-from vertebra.memory.messages import ChatMessage
+from vertebra.memory import content
+from vertebra.memory.content import Column
+from vertebra.memory.messages import read_kept
 from vertebra.memory.recall.scope import MESSAGE
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """``table`` has the columns tenant, conversation and id; ``text`` makes of its ``column`` what was indexed."""
+    """``column``: of a table with the columns tenant, conversation and id; ``text`` makes of it what was indexed."""
 
-    table: str
-    column: str
+    column: Column
     text: Callable[[str], str]
 
 
-def _of_message(column: str) -> str:
-    return ChatMessage.model_validate(json.loads(column)).text
-
-
-KINDS: Mapping[str, Kind] = {MESSAGE: Kind("vertebra_memory_messages", "message", _of_message)}
+KINDS: Mapping[str, Kind] = {MESSAGE: Kind(content.MESSAGE, lambda kept: read_kept(kept).text)}
 
 
 def texts(tx: Tx, tenant: str, wanted: Sequence[tuple[str, str, int]]) -> list[str | None]:
@@ -33,8 +29,8 @@ def texts(tx: Tx, tenant: str, wanted: Sequence[tuple[str, str, int]]) -> list[s
     for kind, conversation, number in wanted:
         source = KINDS[kind]
         row = tx.one(
-            f"SELECT {source.column} FROM {source.table} WHERE tenant = ? AND conversation = ? AND id = ?",
+            f"SELECT {source.column.name} FROM {source.column.table} WHERE tenant = ? AND conversation = ? AND id = ?",
             *(tenant, conversation, number),
         )
-        found.append(None if row is None else source.text(row[0]))
+        found.append(None if row is None else source.column.read(tx, row[0], source.text, tenant, conversation, number))
     return found

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vertebra.databases.database import Tx
+from vertebra.memory.recall.blinding import blind
 from vertebra.memory.recall.index import prefix_of
 from vertebra.memory.recall.ranking import Asked, bm25
 from vertebra.memory.recall.scope import Scope
@@ -69,8 +70,9 @@ def read(tx: Tx, tenant: str, query: str, counts: Counts) -> Question:
     entries, mean_length = int(row[0]) if row else 0, float(mean[0]) if mean and mean[0] is not None else 0.0
     found: dict[tuple[str, bool], Asked] = {}
     for term in query_terms(query) if entries else ():
-        asked = Asked(term, counts.of(tx, tenant, term, entries))
-        if not asked.found_in:
+        key = blind(tx.seals, tenant, term)
+        asked = Asked(term, counts.of(tx, tenant, key or term, entries), blind=key)
+        if not asked.found_in and key is None:  # a digest has no beginning
             asked = _beginning(tx, tenant, term)
         if asked.found_in:
             found.setdefault((asked.term, asked.is_prefix), asked)
@@ -157,12 +159,12 @@ def _match(tx: Tx, tenant: str, asked: Sequence[Asked]) -> str:
     """Any of the terms, in the language of the database. A term is letters and digits: nothing in it is an operator."""
     prefix = prefix_of(tenant)
     if tx.backend == "postgresql":
-        return " | ".join(f"'{prefix}{one.term}'{':*' if one.is_prefix else ''}" for one in asked)
-    return " OR ".join(f'"{prefix}{one.term}"{"*" if one.is_prefix else ""}' for one in asked)
+        return " | ".join(f"'{prefix}{one.indexed}'{':*' if one.is_prefix else ''}" for one in asked)
+    return " OR ".join(f'"{prefix}{one.indexed}"{"*" if one.is_prefix else ""}' for one in asked)
 
 
 def _weight(asked: Asked, question: Question) -> float:
-    return bm25([asked], [asked.term], question.entries, 1.0)
+    return bm25([asked], [asked.indexed], question.entries, 1.0)
 
 
 def _beginning(tx: Tx, tenant: str, term: str) -> Asked:

@@ -11,8 +11,8 @@ from vertebra.memory.recall.scope import Scope
 
 
 def has_pgvector(tx: Tx) -> bool:
-    """Whether the database compares vectors by itself."""
-    if tx.backend != "postgresql":
+    """Whether the database compares vectors by itself; not those that are sealed."""
+    if tx.backend != "postgresql" or tx.seals.on:
         return False
     row = tx.one("SELECT to_regtype('vector') IS NOT NULL")
     return bool(row and row[0])

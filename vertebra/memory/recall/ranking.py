@@ -16,16 +16,25 @@ BM25_K1, BM25_B = 1.2, 0.75
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A term of a question. ``found_in`` is the number of the tenant's entries that have it."""
+    """A term of a question. ``found_in`` is the number of the tenant's entries that have it.
+
+    ``blind``: as the index of a sealed memory has it.
+    """
 
     term: str
     found_in: int
     is_prefix: bool = False
+    blind: str | None = None
+
+    @property
+    def indexed(self) -> str:
+        """As it is found in the index."""
+        return self.term if self.blind is None else self.blind
 
     def count(self, terms: Mapping[str, int]) -> int:
         """How often it is among these."""
         if not self.is_prefix:
-            return terms.get(self.term, 0)
+            return terms.get(self.indexed, 0)
         return sum(count for term, count in terms.items() if term.startswith(self.term))
 
 

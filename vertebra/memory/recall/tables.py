@@ -30,6 +30,12 @@ CREATE TABLE vertebra_memory_vectors (
 )
 """
 
+SEALED_VECTORS: tuple[Statement, ...] = (
+    {"postgresql": "ALTER TABLE vertebra_memory_vectors ADD COLUMN sealed BLOB"},
+    {"postgresql": "ALTER TABLE vertebra_memory_vectors ALTER COLUMN vector SET DEFAULT '{}'"},
+)
+"""Postgres keeps arrays of numbers, which pgvector compares; sealed ones are bytes, in a column of their own."""
+
 RECALL: tuple[Statement, ...] = (
     {
         "sqlite": _ENTRIES.format(key="INTEGER PRIMARY KEY AUTOINCREMENT", terms=""),

@@ -8,6 +8,7 @@ from typing import Any
 
 from vertebra.databases.database import Tx
 from vertebra.errors import EmbedderMismatch
+from vertebra.memory.content import VECTOR, Part
 from vertebra.memory.recall.embedders import Embedder, numpy
 from vertebra.memory.recall.index import lock
 from vertebra.memory.recall.scope import Scope
@@ -60,12 +61,13 @@ def put(tx: Tx, tenant: str, embedder: Embedder, vectors: Sequence[tuple[int, An
             *(tenant, embedder.name, embedder.dimensions),
         )
     last = there.last
+    column, cast = ("vector", "?::real[]") if tx.backend == "postgresql" and not tx.seals.on else (_bytes_in(tx), "?")
     for entry, vector in vectors:
         last += tx.execute(
-            "INSERT INTO vertebra_memory_vectors (tenant, embedder, number, entry, vector) "
-            f"SELECT tenant, ?, ?, entry, {'?::real[]' if tx.backend == 'postgresql' else '?'} "
+            f"INSERT INTO vertebra_memory_vectors (tenant, embedder, number, entry, {column}) "
+            f"SELECT tenant, ?, ?, entry, {cast} "
             "FROM vertebra_memory_entries WHERE tenant = ? AND entry = ? ON CONFLICT DO NOTHING",
-            *(embedder.name, last + 1, _kept(tx, vector), tenant, entry),
+            *(embedder.name, last + 1, _kept(tx, vector, tenant, embedder.name, entry), tenant, entry),
         )
     tx.execute(
         "UPDATE vertebra_memory_spaces SET last = ? WHERE tenant = ? AND embedder = ?", last, tenant, embedder.name
@@ -104,26 +106,35 @@ def waiting(tx: Tx, tenant: str, subject: str | None, embedder: Embedder) -> int
 
 def after(tx: Tx, tenant: str, embedder: Embedder, number: int) -> tuple[list[int], Any]:
     """The numbers of the vectors after this one, and their rows."""
-    column = "array_send(vector)" if tx.backend == "postgresql" else "vector"
+    as_array = tx.backend == "postgresql" and not tx.seals.on
+    column = "array_send(vector)" if as_array else _bytes_in(tx)
     rows = tx.all(
-        f"SELECT number, {column} FROM vertebra_memory_vectors WHERE tenant = ? AND embedder = ? AND number > ? "
-        "ORDER BY number",
+        f"SELECT number, {column}, entry FROM vertebra_memory_vectors WHERE tenant = ? AND embedder = ? "
+        "AND number > ? ORDER BY number",
         *(tenant, embedder.name, number),
     )
-    return [int(row[0]) for row in rows], _read(tx, [row[1] for row in rows], embedder.dimensions)
+    kept = [row[1] if as_array else VECTOR.unseal_bytes(tx, row[1], tenant, embedder.name, int(row[2])) for row in rows]
+    return [int(row[0]) for row in rows], _read(kept, embedder.dimensions, as_array)
 
 
-def _kept(tx: Tx, vector: Any) -> Any:
-    return [float(x) for x in vector] if tx.backend == "postgresql" else vector.astype("<f4").tobytes()
+def _bytes_in(tx: Tx) -> str:
+    """The column for bytes: on Postgres what is sealed is no array."""
+    return "sealed" if tx.backend == "postgresql" else "vector"
+
+
+def _kept(tx: Tx, vector: Any, *of: Part) -> Any:
+    if tx.backend == "postgresql" and not tx.seals.on:
+        return [float(x) for x in vector]
+    return VECTOR.seal_bytes(tx, vector.astype("<f4").tobytes(), *of)
 
 
 _ARRAY_HEAD_BYTES = 20
 """Dimensions, flags, type, length and lower bound of an array as Postgres sends it; then size and value of each."""
 
 
-def _read(tx: Tx, kept: Sequence[bytes], dimensions: int) -> Any:
+def _read(kept: Sequence[bytes], dimensions: int, as_array: bool) -> Any:
     np = numpy()
-    if tx.backend != "postgresql":
+    if not as_array:
         return np.frombuffer(b"".join(kept), dtype="<f4").reshape(len(kept), dimensions)
     values = b"".join(bytes(one)[_ARRAY_HEAD_BYTES:] for one in kept)
     pairs = np.frombuffer(values, dtype=np.dtype([("size", ">i4"), ("value", ">f4")]))
