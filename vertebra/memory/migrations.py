@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vertebra.databases import migrating
 from vertebra.databases.database import Database
-from vertebra.memory.recall.tables import RECALL
+from vertebra.memory.recall.tables import RECALL, REMOVALS
 
 MIGRATIONS: migrating.Migrations = (
     (
@@ -181,6 +181,7 @@ MIGRATIONS: migrating.Migrations = (
         )
         """,
     ),
+    REMOVALS,
 )
 
 
