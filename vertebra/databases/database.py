@@ -70,6 +70,11 @@ class Database(Protocol):
 
     def run_sync(self, work: Callable[[Tx], T]) -> T: ...
 
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        """As ``run``, for work that only reads: on SQLite it waits for no writer, and no writer for it."""
+
+    def read_sync(self, work: Callable[[Tx], T]) -> T: ...
+
     async def wipe(self) -> None:
         """Leave nothing in the files of what was deleted. Raises ``StoreUnavailable`` while a reader needs it.
 
@@ -101,15 +106,27 @@ class SqliteDatabase:
             self._connection.execute("PRAGMA secure_delete=ON")
 
     async def run(self, work: Callable[[Tx], T]) -> T:
-        if self._executor is None:
-            return self.run_sync(work)
-        return await in_thread(self._executor, lambda: self.run_sync(work), f"store {self._url}")
+        return await self._run("BEGIN IMMEDIATE", work)
 
     def run_sync(self, work: Callable[[Tx], T]) -> T:
+        return self._run_sync("BEGIN IMMEDIATE", work)
+
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        return await self._run("BEGIN", work)
+
+    def read_sync(self, work: Callable[[Tx], T]) -> T:
+        return self._run_sync("BEGIN", work)
+
+    async def _run(self, begin: str, work: Callable[[Tx], T]) -> T:
+        if self._executor is None:
+            return self._run_sync(begin, work)
+        return await in_thread(self._executor, lambda: self._run_sync(begin, work), f"store {self._url}")
+
+    def _run_sync(self, begin: str, work: Callable[[Tx], T]) -> T:
         with self._lock, driver_errors(self._url):
             if self._closed:
                 raise closed(f"store {self._url}")
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute(begin)
             try:
                 result = work(SqliteTx(self._connection, self.seals))
                 self._connection.commit()
@@ -238,6 +255,12 @@ class PostgresDatabase:
                 raise closed(f"store {self._url}")
             with self._pool.connection() as connection, connection.transaction():
                 return work(PostgresTx(connection, self.seals))
+
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        return await self.run(work)
+
+    def read_sync(self, work: Callable[[Tx], T]) -> T:
+        return self.run_sync(work)
 
     async def wipe(self) -> None:
         """Nothing: see ``Database.wipe``."""

@@ -10,6 +10,8 @@ from vertebra.memory.learning import Fact, Source
 from vertebra.memory.messages import ChatMessage
 from vertebra.memory.opening import Memory, open_memory
 from vertebra.memory.recall.embedders import Embedder, HashingEmbedder
+from vertebra.memory.recall.minilm import MiniLMEmbedder
+from vertebra.memory.recall.openai_embedder import OpenAIEmbedder
 from vertebra.memory.recall.pending import Embedded
 from vertebra.memory.recall.searching import Hit, SearchResult
 from vertebra.memory.recall.snippets import Snippet
@@ -36,6 +38,8 @@ __all__ = [
     "Manifest",
     "Memory",
     "Message",
+    "MiniLMEmbedder",
+    "OpenAIEmbedder",
     "Provenance",
     "Receipt",
     "SearchResult",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vertebra.databases.database import Tx
 from vertebra.memory.recall.index import Entry, add
 from vertebra.memory.recall.scope import MESSAGE
-from vertebra.memory.recall.steps import Steps, Transaction
+from vertebra.memory.recall.steps import Reading, Steps, Transaction
 from vertebra.memory.records import MESSAGE_COLUMNS, message_of
 
 BATCH = 500
@@ -13,20 +13,15 @@ BATCH = 500
 
 def take_in(tenant: str) -> Steps[None]:
     """Index what this tenant's conversations held before they were indexed. Safe to interrupt and to repeat."""
-    after: tuple[str, int] | None = ("", 0)
+    after: tuple[str, int] | None = ("", 0) if (yield Reading(lambda tx: _next(tx, tenant, ""))) else None
     while after is not None:
         after = yield Transaction(lambda tx, start=after: _batch(tx, tenant, *start))  # type: ignore[misc]
 
 
 def _batch(tx: Tx, tenant: str, conversation: str, upto: int) -> tuple[str, int] | None:
-    row = tx.one(
-        "SELECT conversation FROM vertebra_memory_unindexed WHERE tenant = ? AND conversation >= ? "
-        "ORDER BY conversation LIMIT 1",
-        *(tenant, conversation),
-    )
-    if row is None:
+    found = _next(tx, tenant, conversation)
+    if found is None:
         return None
-    found = str(row[0])
     start = upto if found == conversation else 0
     rows = tx.all(
         f"SELECT {MESSAGE_COLUMNS} FROM vertebra_memory_messages m "
@@ -41,3 +36,12 @@ def _batch(tx: Tx, tenant: str, conversation: str, upto: int) -> tuple[str, int]
         tx.execute("DELETE FROM vertebra_memory_unindexed WHERE tenant = ? AND conversation = ?", tenant, found)
         return found, 0
     return found, int(rows[-1][0])
+
+
+def _next(tx: Tx, tenant: str, conversation: str) -> str | None:
+    row = tx.one(
+        "SELECT conversation FROM vertebra_memory_unindexed WHERE tenant = ? AND conversation >= ? "
+        "ORDER BY conversation LIMIT 1",
+        *(tenant, conversation),
+    )
+    return None if row is None else str(row[0])

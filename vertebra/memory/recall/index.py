@@ -12,6 +12,7 @@ from typing import Any
 
 from vertebra.databases.database import Tx
 from vertebra.memory.recall.blinding import indexed
+from vertebra.memory.recall.totals import note_removal
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,10 @@ def _remove(tx: Tx, tenant: str, where: str, values: Sequence[Any]) -> int:
     if tx.execute(f"DELETE FROM vertebra_memory_vectors WHERE entry IN {entries}", *values):
         tx.execute("UPDATE vertebra_memory_spaces SET removed = removed + 1 WHERE tenant = ?", tenant)
     tx.execute(f"DELETE FROM vertebra_memory_claims WHERE entry IN {entries}", *values)
-    return tx.execute(f"DELETE FROM vertebra_memory_entries WHERE {where}", *values)
+    removed = tx.execute(f"DELETE FROM vertebra_memory_entries WHERE {where}", *values)
+    if removed:
+        note_removal(tx, tenant)
+    return removed
 
 
 def lock(tx: Tx, tenant: str) -> None:

@@ -14,14 +14,12 @@ from vertebra.memory.recall.index import prefix_of
 from vertebra.memory.recall.ranking import Asked, bm25
 from vertebra.memory.recall.scope import Scope
 from vertebra.memory.recall.terms import query_terms
+from vertebra.memory.recall.totals import Total
 
 READ = 20_000
 """About so many places of terms are read for a question: rare terms first, and the newest of a common one."""
 
 POOL = 200
-MEANT = 1_000
-"""The mean length of an entry is that of a tenant's newest ones."""
-
 STEM_LETTERS, ENDING_LETTERS = 4, 3
 
 
@@ -59,24 +57,17 @@ class Question:
     mean_length: float
 
 
-def read(tx: Tx, tenant: str, query: str, counts: Counts) -> Question:
+def read(tx: Tx, tenant: str, query: str, total: Total, counts: Counts) -> Question:
     """A word that is nowhere is looked for by its beginning, down to four letters, less by at most three."""
-    row = tx.one("SELECT count(*) FROM vertebra_memory_entries WHERE tenant = ?", tenant)
-    mean = tx.one(
-        "SELECT avg(length) FROM (SELECT length FROM vertebra_memory_entries WHERE tenant = ? "
-        "ORDER BY entry DESC LIMIT ?) AS newest",
-        *(tenant, MEANT),
-    )
-    entries, mean_length = int(row[0]) if row else 0, float(mean[0]) if mean and mean[0] is not None else 0.0
     found: dict[tuple[str, bool], Asked] = {}
-    for term in query_terms(query) if entries else ():
+    for term in query_terms(query) if total.entries else ():
         key = blind(tx.seals, tenant, term)
-        asked = Asked(term, counts.of(tx, tenant, key or term, entries), blind=key)
+        asked = Asked(term, counts.of(tx, tenant, key or term, total.entries), blind=key)
         if not asked.found_in and key is None:  # a digest has no beginning
             asked = _beginning(tx, tenant, term)
         if asked.found_in:
             found.setdefault((asked.term, asked.is_prefix), asked)
-    return Question(tuple(sorted(found.values(), key=lambda one: one.found_in)), entries, mean_length)
+    return Question(tuple(sorted(found.values(), key=lambda one: one.found_in)), total.entries, total.mean_length)
 
 
 def best(tx: Tx, scope: Scope, question: Question, depth: int) -> list[tuple[int, float]]:

@@ -31,25 +31,10 @@ def in_database(tx: Tx, scope: Scope, embedder: Embedder, vector: Any, depth: in
     return [(int(entry), -float(distance)) for entry, distance in rows]
 
 
-def entries_of(tx: Tx, scope: Scope, embedder: Embedder, numbers: Sequence[int]) -> dict[int, int]:
-    """Of these numbers of vectors those within the scope, and the entries that they are of."""
-    if not numbers:
-        return {}
+def entries_within(tx: Tx, scope: Scope, entries: Sequence[int] | None = None) -> set[int]:
+    """The entries within the scope: all, or those of these."""
     where, values = scope.where()
-    rows = tx.all(
-        "SELECT v.number, v.entry FROM vertebra_memory_vectors v JOIN vertebra_memory_entries e ON e.entry = v.entry "
-        f"WHERE v.tenant = ? AND v.embedder = ? AND v.number IN ({', '.join('?' * len(numbers))}) AND {where}",
-        *(scope.tenant, embedder.name, *numbers, *values),
-    )
-    return {int(number): int(entry) for number, entry in rows}
-
-
-def numbers_within(tx: Tx, scope: Scope, embedder: Embedder) -> list[int]:
-    """The numbers of all vectors within the scope."""
-    where, values = scope.where()
-    rows = tx.all(
-        "SELECT v.number FROM vertebra_memory_entries e JOIN vertebra_memory_vectors v "
-        f"ON v.entry = e.entry AND v.embedder = ? WHERE v.tenant = ? AND {where}",
-        *(embedder.name, scope.tenant, *values),
-    )
-    return [int(row[0]) for row in rows]
+    if entries is not None:
+        where += f" AND e.entry IN ({', '.join('?' * len(entries))})"
+        values += entries
+    return {int(row[0]) for row in tx.all(f"SELECT e.entry FROM vertebra_memory_entries e WHERE {where}", *values)}

@@ -11,7 +11,7 @@ from vertebra.databases.database import Tx
 from vertebra.memory.recall import backlog, kinds, vectors
 from vertebra.memory.recall.embedders import Embedder, unit_vectors
 from vertebra.memory.recall.index import lock
-from vertebra.memory.recall.steps import Beside, Steps, Transaction
+from vertebra.memory.recall.steps import Beside, Reading, Steps, Transaction
 
 CLAIM_S = 300.0
 """So long an indexer has for a batch; then others take it for dead."""
@@ -54,7 +54,7 @@ def embed(tenant: str, embedder: Embedder, limit: int | None, batch: int, drop_o
             raise
         made = list(zip(claimed.entries, rows, strict=True))
         done += yield Transaction(lambda tx, made=made: _put(tx, tenant, embedder, claimant, made))  # type: ignore[misc]
-    waiting = yield Transaction(lambda tx: vectors.waiting(tx, tenant, None, embedder))
+    waiting = yield Reading(lambda tx: vectors.waiting(tx, tenant, embedder))
     if drop_others and not waiting:
         yield Transaction(lambda tx: vectors.drop_others(tx, tenant, embedder))
     return Embedded(done, waiting)

@@ -15,7 +15,8 @@ from vertebra.memory.recall.matrix import Matrices, Matrix
 from vertebra.memory.recall.ranking import fused
 from vertebra.memory.recall.scope import Scope
 from vertebra.memory.recall.snippets import Snippet, snippet
-from vertebra.memory.recall.steps import Beside, Steps, Transaction
+from vertebra.memory.recall.steps import Beside, Reading, Steps
+from vertebra.memory.recall.totals import Totals
 
 Mode = Literal["both", "text", "vectors"]
 Ranked = Sequence[tuple[int, float]]
@@ -69,10 +70,11 @@ class SearchResult:
 
 
 class Searcher:
-    """What the searches of an open memory share: common terms' counts and the vectors that were read."""
+    """What the searches of an open memory share: what was counted and the vectors that were read."""
 
     def __init__(self, embedder: Embedder | None) -> None:
-        self._embedder, self._counts, self._matrices = embedder, Counts(), Matrices()
+        self._embedder, self._matrices = embedder, Matrices()
+        self._totals, self._counts = Totals(), Counts()
 
     def search(self, query: str, scope: Scope, limit: int, mode: Mode) -> Steps[SearchResult]:
         """Raises ``UsageError``, ``EmbedderMismatch``, ``EmbeddingInvalid`` and what the embedder raises."""
@@ -88,48 +90,59 @@ class Searcher:
             return SearchResult((), mode)
         question, by_words = Question((), 0, 0.0), []
         if mode != "vectors":
-            question, by_words = yield Transaction(lambda tx: self._by_words(tx, scope, query, depth))
+            question, by_words = yield Reading(lambda tx: self._by_words(tx, scope, query, depth))
         by_meaning: Ranked = []
         waiting = None
         if embedder is not None:
             by_meaning, waiting = yield from self._by_meaning(embedder, scope, query, depth)
         if mode == "vectors":
             # To mark what was asked for in the snippets.
-            question = yield Transaction(lambda tx: lookup.read(tx, scope.tenant, query, self._counts))
-        hits = yield Transaction(lambda tx: _hits(tx, scope, question, by_words, by_meaning, limit))
+            question = yield Reading(lambda tx: self._question(tx, scope, query))
+        hits = yield Reading(lambda tx: _hits(tx, scope, question, by_words, by_meaning, limit))
         return SearchResult(hits, mode, waiting)
 
+    def _question(self, tx: Tx, scope: Scope, query: str) -> Question:
+        return lookup.read(tx, scope.tenant, query, self._totals.of(tx, scope.tenant), self._counts)
+
     def _by_words(self, tx: Tx, scope: Scope, query: str, depth: int) -> tuple[Question, Ranked]:
-        question = lookup.read(tx, scope.tenant, query, self._counts)
+        question = self._question(tx, scope, query)
         return question, lookup.best(tx, scope, question, depth)
 
     def _by_meaning(self, embedder: Embedder, scope: Scope, query: str, depth: int) -> Steps[tuple[Ranked, int]]:
         vector = (yield Beside(lambda: unit_vectors(embedder, [query])))[0]
-        found, waiting = yield Transaction(lambda tx: self._vectors(tx, embedder, scope, vector, depth))
+        found, waiting = yield Reading(lambda tx: self._vectors(tx, embedder, scope, vector, depth))
         if not isinstance(found, Matrix):
             return found, waiting
-        allowed: Any = None
-        while True:
-            wanted = max(AT_FIRST, depth) if allowed is None else depth
-            near = yield Beside(lambda n=wanted, only=allowed: found.nearest(vector, n, only))  # type: ignore[misc]
-            numbers = [number for number, _ in near]
-            within = yield Transaction(lambda tx, n=numbers: nearest.entries_of(tx, scope, embedder, n))  # type: ignore[misc]
-            if allowed is not None or len(within) >= depth or len(near) < wanted or not scope.is_narrow:
-                kept = [(within[number], cosine) for number, cosine in near if number in within]
-                return kept[:depth], waiting
-            allowed = yield Transaction(lambda tx: nearest.numbers_within(tx, scope, embedder))
+        cosines = yield Beside(lambda: found.cosines(vector))
+        if not scope.is_narrow:
+            # Whether they are still there is asked by `_hits`.
+            return (yield Beside(lambda: found.nearest(cosines, depth))), waiting
+        wanted = max(AT_FIRST, depth)
+        near = yield Beside(lambda: found.nearest(cosines, wanted))
+        within = yield Reading(lambda tx: nearest.entries_within(tx, scope, [entry for entry, _ in near]))
+        if len(within) < depth and len(near) == wanted:
+            within = yield Reading(lambda tx: nearest.entries_within(tx, scope))
+            near = yield Beside(lambda: found.nearest(cosines, depth, list(within)))
+        return [(entry, cosine) for entry, cosine in near if entry in within][:depth], waiting
 
     def _vectors(
         self, tx: Tx, embedder: Embedder, scope: Scope, vector: Any, depth: int
     ) -> tuple[Matrix | Ranked, int]:
-        waiting = vectors.waiting(tx, scope.tenant, scope.subject, embedder)
+        found: Matrix | Ranked
+        if nearest.has_pgvector(tx):
+            there = vectors.space(tx, scope.tenant, embedder) is not None
+            found = nearest.in_database(tx, scope, embedder, vector, depth) if there else []
+            done = vectors.count(tx, scope.tenant, embedder)
+        else:
+            found = self._matrices.read(tx, scope.tenant, embedder) or []
+            done = len(found)
+        if scope.subject is not None:
+            waiting = vectors.waiting_of(tx, scope.tenant, scope.subject, embedder)
+        else:
+            waiting = self._totals.of(tx, scope.tenant).entries - done
         if waiting:
             vectors.require_comparable(tx, scope.tenant, embedder)
-        if nearest.has_pgvector(tx):
-            if vectors.space(tx, scope.tenant, embedder) is None:
-                return [], waiting
-            return nearest.in_database(tx, scope, embedder, vector, depth), waiting
-        return self._matrices.read(tx, scope.tenant, embedder) or [], waiting
+        return found, waiting
 
 
 def _hits(

@@ -21,13 +21,20 @@ class Transaction:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """To be done in one transaction that writes nothing."""
+
+    work: Callable[[Tx], Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Beside:
     """To be done in no transaction: it takes long, or asks a model."""
 
     work: Callable[[], Any]
 
 
-Steps = Generator[Transaction | Beside, Any, T]
+Steps = Generator[Transaction | Reading | Beside, Any, T]
 """Yields what is to be done, is sent what came of it, returns the result."""
 
 
@@ -42,6 +49,8 @@ async def run(database: Database, steps: Steps[T]) -> T:
         try:
             if isinstance(step, Transaction):
                 given = await database.run(step.work)
+            elif isinstance(step, Reading):
+                given = await database.read(step.work)
             else:
                 given = await asyncio.to_thread(step.work)
             advance = functools.partial(steps.send, given)
@@ -58,7 +67,10 @@ def run_sync(database: Database, steps: Steps[T]) -> T:
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
         try:
-            given = database.run_sync(step.work) if isinstance(step, Transaction) else step.work()
+            if isinstance(step, Transaction):
+                given = database.run_sync(step.work)
+            else:
+                given = database.read_sync(step.work) if isinstance(step, Reading) else step.work()
             advance = functools.partial(steps.send, given)
         except BaseException as error:
             advance = functools.partial(steps.throw, error)

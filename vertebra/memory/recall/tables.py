@@ -85,3 +85,8 @@ RECALL: tuple[Statement, ...] = (
     )
     """,
 )
+
+REMOVALS: tuple[Statement, ...] = (
+    # Who has counted a tenant's entries sees by it whether some are gone since.
+    "CREATE TABLE vertebra_memory_removals (tenant TEXT NOT NULL PRIMARY KEY, removed BIGINT NOT NULL)",
+)

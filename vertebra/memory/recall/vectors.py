@@ -87,34 +87,42 @@ def drop_others(tx: Tx, tenant: str, embedder: Embedder) -> int:
     return dropped
 
 
-def waiting(tx: Tx, tenant: str, subject: str | None, embedder: Embedder) -> int:
-    """How many entries of a tenant, or of a subject of its, this embedder has made no vector of."""
+def waiting(tx: Tx, tenant: str, embedder: Embedder) -> int:
+    """How many entries of a tenant this embedder has made no vector of."""
+    row = tx.one("SELECT count(*) FROM vertebra_memory_entries WHERE tenant = ?", tenant)
+    return (int(row[0]) if row else 0) - count(tx, tenant, embedder)
+
+
+def count(tx: Tx, tenant: str, embedder: Embedder) -> int:
+    """How many vectors of this embedder a tenant has."""
+    row = tx.one(
+        "SELECT count(*) FROM vertebra_memory_vectors WHERE tenant = ? AND embedder = ?", tenant, embedder.name
+    )
+    return int(row[0]) if row else 0
+
+
+def waiting_of(tx: Tx, tenant: str, subject: str, embedder: Embedder) -> int:
+    """How many entries of a subject this embedder has made no vector of."""
     where, values = Scope(tenant, subject).where()
-    entries = tx.one(f"SELECT count(*) FROM vertebra_memory_entries e WHERE {where}", *values)
-    if subject is None:
-        done = tx.one(
-            "SELECT count(*) FROM vertebra_memory_vectors WHERE tenant = ? AND embedder = ?", tenant, embedder.name
-        )
-    else:
-        done = tx.one(
-            f"SELECT count(*) FROM vertebra_memory_entries e WHERE {where} AND EXISTS "
-            "(SELECT 1 FROM vertebra_memory_vectors v WHERE v.entry = e.entry AND v.embedder = ?)",
-            *(*values, embedder.name),
-        )
-    return (int(entries[0]) if entries else 0) - (int(done[0]) if done else 0)
+    row = tx.one(
+        f"SELECT count(*) FROM vertebra_memory_entries e WHERE {where} AND NOT EXISTS "
+        "(SELECT 1 FROM vertebra_memory_vectors v WHERE v.entry = e.entry AND v.embedder = ?)",
+        *(*values, embedder.name),
+    )
+    return int(row[0]) if row else 0
 
 
-def after(tx: Tx, tenant: str, embedder: Embedder, number: int) -> tuple[list[int], Any]:
-    """The numbers of the vectors after this one, and their rows."""
+def after(tx: Tx, tenant: str, embedder: Embedder, number: int) -> tuple[list[int], list[int], Any]:
+    """The numbers of the vectors after this one, the entries that they are of, and their rows."""
     as_array = tx.backend == "postgresql" and not tx.seals.on
     column = "array_send(vector)" if as_array else _bytes_in(tx)
     rows = tx.all(
-        f"SELECT number, {column}, entry FROM vertebra_memory_vectors WHERE tenant = ? AND embedder = ? "
-        "AND number > ? ORDER BY number",
+        f"SELECT number, entry, {column} FROM vertebra_memory_vectors WHERE tenant = ? AND embedder = ? AND number > ? "
+        "ORDER BY number",
         *(tenant, embedder.name, number),
     )
-    kept = [row[1] if as_array else VECTOR.unseal_bytes(tx, row[1], tenant, embedder.name, int(row[2])) for row in rows]
-    return [int(row[0]) for row in rows], _read(kept, embedder.dimensions, as_array)
+    kept = [row[2] if as_array else VECTOR.unseal_bytes(tx, row[2], tenant, embedder.name, int(row[1])) for row in rows]
+    return [int(row[0]) for row in rows], [int(row[1]) for row in rows], _read(kept, embedder.dimensions, as_array)
 
 
 def _bytes_in(tx: Tx) -> str:

@@ -1,0 +1,147 @@
+"""The embedder that asks ``/embeddings``: against a real HTTP server, in nodes through the door, and killed there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+import vertebra
+from tests.memory.parts import user
+from vertebra import END, START, Append, Context, Graph, llm, open_memory
+from vertebra.errors import EmbeddingInvalid, ProviderRefused, ProviderUnreachable, UsageError
+from vertebra.memory import Embedded, OpenAIEmbedder
+from vertebra.memory.recall import openai_embedder
+from vertebra.runtime.app import App
+from vertebra.testing import ScriptedModel, crash_at
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedModel]:
+    with ScriptedModel() as scripted:
+        for name, value in scripted.env().items():
+            monkeypatch.setenv(name, value)
+        yield scripted
+
+
+def paid(model: ScriptedModel) -> int:
+    return sum(entry.paid and entry.path.endswith("/embeddings") for entry in model.books)
+
+
+def test_texts_come_back_as_vectors_in_their_order(model: ScriptedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_embedder, "BATCH", 2)
+    embedder = OpenAIEmbedder("e", 8)
+    assert embedder.name == "openai/e/8"
+    one, two, same, blank = embedder.embed(["one", "two", "one", ""])
+    assert one == same
+    assert len({tuple(one), tuple(two), tuple(blank)}) == 3
+    assert paid(model) == 2
+    (shorter,) = OpenAIEmbedder("text-embedding-3-small", 64).embed(["one"])
+    assert len(shorter) == 64
+    with open_memory("memory://", embedder=embedder) as memory:
+        for text in ("one", "two", "three"):
+            memory.conversation("c").append_sync(user(text))
+        assert paid(model) == 3, "appends ask nobody"
+        assert memory.embed_pending_sync() == Embedded(3, 0)
+        assert memory.search_sync("two", mode="vectors").hits[0].id == 2
+
+
+def test_what_cannot_be_asked_or_read_is_told_by_its_type(model: ScriptedModel) -> None:
+    with pytest.raises(UsageError, match="dimensions="):
+        OpenAIEmbedder("e")
+    with pytest.raises(UsageError):
+        OpenAIEmbedder("e", 0)
+    with pytest.raises(EmbeddingInvalid, match="8 dimensions, not 9"):
+        OpenAIEmbedder("e", 9).embed(["one"])
+    import openai
+
+    elsewhere = openai.OpenAI(base_url=f"{model.base_url}/nowhere", api_key="k", max_retries=0)
+    with pytest.raises(ProviderRefused) as refused:
+        OpenAIEmbedder("e", 8, client=elsewhere).embed(["one"])
+    assert refused.value.context["status"] == 404
+    nobody = openai.OpenAI(base_url="http://127.0.0.1:9/v1", api_key="k", max_retries=0)
+    with pytest.raises(ProviderUnreachable):
+        OpenAIEmbedder("e", 8, client=nobody).embed(["one"])
+
+
+class _Answer:
+    def __init__(self, *items: tuple[int, list[float]]) -> None:
+        self.data = [type("Item", (), {"index": index, "embedding": vector}) for index, vector in items]
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [],
+        [(0, [1.0])],
+        [(0, [1.0]), (0, [1.0])],
+        [(0, [1.0]), (2, [1.0])],
+        [(0, [1.0]), (1, [1.0]), (1, [1.0])],
+        [(0, [1.0]), (1, [1.0, 2.0])],
+    ],
+)
+def test_vectors_that_are_not_one_for_each_text_are_refused(items: list[Any]) -> None:
+    embedder = OpenAIEmbedder("e", 1)
+    assert embedder._ordered(_Answer((1, [2.0]), (0, [1.0])), 2) == [[1.0], [2.0]]
+    with pytest.raises(EmbeddingInvalid):
+        embedder._ordered(_Answer(*items), 2)
+
+
+class Asked(BaseModel):
+    seen: Append[str] = []
+
+
+def searching(url: str, store: str) -> App:
+    embedder = OpenAIEmbedder("e", 8, http_client=vertebra.http_client(sync=True))
+
+    @llm
+    async def find(state: Asked, ctx: Context) -> dict[str, Any]:
+        with open_memory(url, embedder=embedder) as memory:
+            await memory.embed_pending(batch=2)
+            hits = await memory.search("two", mode="vectors", limit=1)
+            await memory.search("four", mode="vectors", limit=1)
+            return {"seen": [str(hit.snippet) for hit in hits]}
+
+    g = Graph(Asked, name="searching")
+    g.add_edge(START, find).add_edge(find, END)
+    return g.compile(checkpointer=store, default_model="m")
+
+
+@pytest.mark.parametrize(("point", "nth"), [("call.intent", 4), ("call.recorded", 3), ("writes.after", 1)])
+def test_killed_in_a_node_and_recovered_no_embedding_is_paid_again(
+    model: ScriptedModel, tmp_path: Path, point: str, nth: int
+) -> None:
+    url, store = f"sqlite:///{tmp_path}/memory.db", f"sqlite:///{tmp_path}/state.db"
+    with open_memory(url) as memory:
+        for text in ("one", "two", "three"):
+            memory.conversation("c").append_sync(user(text))
+    pid = os.fork()
+    if pid == 0:
+        try:
+            with crash_at(point, nth=nth):
+                asyncio.run(searching(url, store).run({}, thread_id="t"))
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -9
+    with searching(url, store) as app:
+        (run,) = app.recover_sync()
+        assert (run.status, run.output.seen) == ("done", ["two"])
+    keys = Counter(entry.idempotency_key for entry in model.books if entry.paid)
+    assert (len(keys), set(keys.values()), None in keys) == (4, {1}, False), "two batches and two questions"
+
+
+def test_openai_is_not_imported_before_a_text_is_embedded() -> None:
+    code = (
+        "import sys; from vertebra.memory import OpenAIEmbedder; OpenAIEmbedder('e', 8); "
+        "import json; print(json.dumps([m for m in ('openai', 'onnxruntime', 'tokenizers') if m in sys.modules]))"
+    )
+    assert json.loads(subprocess.check_output([sys.executable, "-c", code], text=True)) == []
