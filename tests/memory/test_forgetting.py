@@ -18,7 +18,6 @@ from vertebra.memory import ChatMessage, Memory, Source
 from vertebra.memory.forgetting import BATCH, Forgetting
 from vertebra.memory.place import whom
 from vertebra.memory.tombstones import TEXT, tombstone
-from vertebra.ports import FORGET_CRASH_POINTS
 
 SECRET = "xyzzy"
 WHO = f"ann-{SECRET}@example.org"
@@ -262,7 +261,7 @@ def test_killed_at_any_of_its_points_it_goes_on(durable_url: str) -> None:
     """One process after another is killed, each a step further, and the last is left alone."""
     with open_memory(durable_url) as memory:
         asyncio.run(fill(memory, messages=BATCH + 10))
-    kills = [*[(FORGET_CRASH_POINTS[0], nth) for nth in (1, 2, 3)], *[(point, 1) for point in FORGET_CRASH_POINTS[1:]]]
+    kills = [*[("forget.batch", nth) for nth in (1, 2, 3)], ("forget.emptied", 1), ("forget.wiped", 1)]
     for point, nth in kills:
         ended = subprocess.run([sys.executable, "-c", _FORGET, durable_url, WHO, point, str(nth)], timeout=60)
         assert ended.returncode == -9, (point, nth)
