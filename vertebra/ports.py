@@ -239,6 +239,9 @@ CRASH_POINTS: tuple[str, ...] = (
 PRUNING_CRASH_POINTS: tuple[str, ...] = ("prune.dropped", "prune.recorded", "prune.done", "prune.reclaiming")
 """The same, of pruning: of a thread its state has gone, then its record, then both are committed."""
 
+ENCRYPTING_CRASH_POINTS: tuple[str, ...] = ("encrypt.row", "encrypt.thread", "encrypt.sealed", "encrypt.rewritten")
+"""In the encryption of a store that was plain."""
+
 FORGET_CRASH_POINTS: tuple[str, ...] = ("forget.batch", "forget.emptied", "forget.wiped")
 """The same for forgetting a subject, which no run does."""
 

@@ -9,7 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from vertebra.ports import CRASH_POINTS, FORGET_CRASH_POINTS, PRUNING_CRASH_POINTS, set_crash_hook
+from vertebra.ports import (
+    CRASH_POINTS,
+    ENCRYPTING_CRASH_POINTS,
+    FORGET_CRASH_POINTS,
+    PRUNING_CRASH_POINTS,
+    set_crash_hook,
+)
 
 How = Literal["kill", "exit"]
 
@@ -22,7 +28,7 @@ def crash_at(point: str, *, nth: int = 1, how: How = "kill") -> Iterator[None]:
 
     Raises ``ValueError`` for a name that does not exist.
     """
-    known = (*CRASH_POINTS, *FORGET_CRASH_POINTS, *PRUNING_CRASH_POINTS)
+    known = (*CRASH_POINTS, *FORGET_CRASH_POINTS, *PRUNING_CRASH_POINTS, *ENCRYPTING_CRASH_POINTS)
     if point not in known:
         raise ValueError(f"{point!r} is no crash point; there are {', '.join(known)}")
     lock, reached = threading.Lock(), 0
