@@ -5,7 +5,7 @@ messages, which no database can compress. SQLite is synced at each commit on bot
 from a wheel on this machine. The best of ``--rounds`` counts; ratios are ours / LangGraph's. Beside each row stands the
 limit that was measured with it: the engine with no saver, and one bare commit of the same bytes.
 
-    python benchmarks/checkpointers.py [--quick | --full] [--sizes 0 1] [--steps 200 400] [--rounds 3] [--json FILE]
+    python benchmarks/checkpointers.py [--quick | --full] [--sizes 0 1] [--steps 200 400] [--rounds 1] [--json FILE]
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from benchmarks._savers import SQLITE, Backend, postgres_server
 HISTORY, THREADS, THREAD_STEPS = 20, 50, 20
 WRITTEN_LIMIT = 2 * 2**30  # bytes that LangGraph's saver may be made to write without --full
 NOISE = "".join(random.Random(7).choices(string.ascii_letters + string.digits, k=1 << 22))
+
+FULL = "0, 1 and 20 KB, 200, 400 and 1,000 steps, three rounds: hours, and 60 GB written"
 
 Best = dict[str, float]
 
@@ -177,15 +179,16 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, nargs="+", default=[200, 400])
     parser.add_argument("--sizes", type=int, nargs="+", default=[0, 1], help="KB a step")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--long", type=int, default=10_000, help="steps of the long thread")
-    parser.add_argument("--quick", action="store_true", help="one round of 0 and 1 KB, 100 and 200 steps")
-    parser.add_argument("--full", action="store_true", help="0, 1 and 20 KB, 200, 400 and 1,000 steps: 60 GB written")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--long", type=int, default=2000, help="steps of the long thread")
+    parser.add_argument("--quick", action="store_true", help="100 and 200 steps alone")
+    parser.add_argument("--full", action="store_true", help=FULL)
     parser.add_argument("--backends", nargs="+", default=["sqlite", "postgres"])
     parser.add_argument("--json", type=Path, help="where to write all that was measured, for _plot.py")
     options = parser.parse_args()
     if options.full:
         options.steps, options.sizes = [200, 400, 1000], [0, 1, 20]
+        options.rounds, options.long = max(3, options.rounds), 10_000
     if options.quick:
         options.steps, options.sizes, options.rounds, options.long = [100, 200], [0, 1], 1, 1000
     found: list[dict[str, Any]] = []
@@ -211,6 +214,9 @@ async def main() -> None:
                 flush=True,
             )
             found.append({"backend": backend.name, "threads": {"ours": ours, "theirs": theirs}, "long": long})
+    if not options.full:
+        print(f"\nThe full figures, {FULL}: python benchmarks/checkpointers.py --full")
+        print("Some of them: --rounds 3 --long 10000, and --steps 1000 --sizes 20 as far as there is time")
     if options.json:
         options.json.write_text(json.dumps(found, indent=1))
 

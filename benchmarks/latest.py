@@ -88,6 +88,8 @@ def main() -> None:
             best = measure(kind, steps)
             cells = [(best[f"ours {which}"], best[f"theirs {which}"]) for which in ("first", "again")]
             print(f"| {steps} {kind} |", " | ".join(f"{a:.0f} | {a / b:.2f}" for a, b in cells), "|", flush=True)
+    if len(sys.argv) == 1:
+        print("\nLonger lists, of which one run takes minutes: python benchmarks/latest.py 1000 2000")
 
 
 if __name__ == "__main__":

@@ -528,7 +528,9 @@ class EncryptionKeyWrong(EncryptionError):
 
 class StoreNotEncrypted(EncryptionError):
     code = "store_not_encrypted"
-    default_remedy = "pass no key until its threads have ended, and begin a new database with the key for others."
+    default_remedy = (
+        "encrypt it first (`vertebra rekey --encrypt`, SQLite), or pass no key until its threads have ended."
+    )
 
 
 class ContentTampered(EncryptionError):

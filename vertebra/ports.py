@@ -248,11 +248,15 @@ KEEPING_CRASH_POINTS: tuple[str, ...] = (
     "prune.recorded",
     "prune.done",
     "prune.reclaiming",
+    "encrypt.row",
+    "encrypt.thread",
+    "encrypt.sealed",
+    "encrypt.rewritten",
     "forget.batch",
     "forget.emptied",
     "forget.wiped",
 )
-"""The same of what no run does: to delete a thread, to prune (first the state has gone, then the record), to forget."""
+"""The same of what no run does: to delete and to prune threads, to encrypt a store that was plain, to forget."""
 
 _hook: Callable[[str], None] | None = None
 

@@ -19,7 +19,10 @@ from typing import Any
 
 import pytest
 
+from vertebra.cli.main import main
 from vertebra.testing import ScriptedModel
+
+Said = Callable[..., str]
 
 COMMAND = str(Path(sys.executable).parent / "vertebra")
 KEY = "sk-secret-0a1b2c3d4e5f"
@@ -207,3 +210,21 @@ def kill(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=20)
     assert process.returncode == -signal.SIGKILL
+
+
+@pytest.fixture
+def said(shell: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Said:
+    """Run the command in the folder of the agents: what it printed."""
+    monkeypatch.chdir(shell.folder)
+    monkeypatch.syspath_prepend(str(shell.folder))
+    monkeypatch.delitem(sys.modules, "agents", raising=False)
+    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "VERTEBRA_MODEL"):
+        monkeypatch.setenv(name, shell.env[name])
+
+    def run(*arguments: str, code: int = 0) -> str:
+        capsys.readouterr()
+        assert main(arguments) == code, capsys.readouterr()
+        found = capsys.readouterr()
+        return found.out if code == 0 else found.err or found.out
+
+    return run

@@ -4,38 +4,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import sys
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Shell
-from vertebra.cli.main import main
+from tests.cli.conftest import Said
 from vertebra.cli.pruning import pruned_text
 from vertebra.types import Pruned
-
-Said = Callable[..., str]
-
-
-@pytest.fixture
-def said(shell: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Said:
-    """Run the command in the folder of the agents: what it printed."""
-    monkeypatch.chdir(shell.folder)
-    monkeypatch.syspath_prepend(str(shell.folder))
-    monkeypatch.delitem(sys.modules, "agents", raising=False)
-    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "VERTEBRA_MODEL"):
-        monkeypatch.setenv(name, shell.env[name])
-
-    def run(*arguments: str, code: int = 0) -> str:
-        capsys.readouterr()
-        assert main(arguments) == code, capsys.readouterr()
-        found = capsys.readouterr()
-        return found.out if code == 0 else found.err or found.out
-
-    return run
 
 
 def data(said: Said, *arguments: str, code: int = 0) -> Any:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vertebra.checkpointers import Store
-from vertebra.cli import histories, printing, pruning, verifications
+from vertebra.cli import histories, printing, pruning, rekeying, verifications
 from vertebra.cli.arguments import exit_code, parser
 from vertebra.cli.differing import diff
 from vertebra.cli.loading import encryption_key, load_graph, open_store, read_json, require_store
@@ -237,5 +237,6 @@ _ASYNC: dict[str, Callable[[argparse.Namespace], Any]] = {
     "verify": verifications.verify,
     "export": verifications.export,
     "prune": pruning.prune,
+    "rekey": rekeying.rekey,
     "graph": diff,
 }

@@ -47,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "prune":
             print("vertebra: stopped between two threads; prune goes on when it is repeated.", file=sys.stderr)
             return STOPPED_BY_KEYBOARD
+        if options.command == "rekey":
+            print("vertebra: stopped; do the same again, until when plain content may be left.", file=sys.stderr)
+            return STOPPED_BY_KEYBOARD
         command = f"vertebra recover {getattr(options, 'graph', '')}".rstrip()
         print(f"vertebra: stopped; `{command}` goes on from the last durable edge.", file=sys.stderr)
         return STOPPED_BY_KEYBOARD

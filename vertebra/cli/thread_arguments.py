@@ -1,4 +1,6 @@
-"""The command line of what is done with threads but drive them: threads, show, history, fork, verify, export, prune."""
+"""The command line of what is done with threads but drive them: threads, show, history, fork, verify, export, prune,
+rekey.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ STATUSES = ("running", "interrupted", "done", "failed", "cancelled")
 
 def add_parsers(commands: Any) -> None:
     """Add these commands to the command line."""
-    for add in (_threads, _show, _history, _fork, _verify, _export, _prune):
+    for add in (_threads, _show, _history, _fork, _verify, _export, _prune, _rekey):
         add(commands)
 
 
@@ -135,3 +137,19 @@ def _prune(commands: Any) -> None:
     )
     prune.add_argument("--dry-run", action="store_true", help="tell what would go, and change nothing")
     add_store(prune)
+
+
+def _rekey(commands: Any) -> None:
+    rekey = command(
+        commands,
+        "rekey",
+        "bring a database under the first key of VERTEBRA_ENCRYPTION_KEY; older ones open nothing after it",
+        'VERTEBRA_ENCRYPTION_KEY="$NEW,$OLD" vertebra rekey',
+        'VERTEBRA_ENCRYPTION_KEY="$KEY" vertebra rekey --encrypt   # a SQLite file that is plain until now',
+    )
+    rekey.add_argument(
+        "--encrypt",
+        action="store_true",
+        help="seal what is plain, and write the file anew so that nothing of it is left; nobody else may have it open",
+    )
+    add_store(rekey)

@@ -27,6 +27,8 @@ T = TypeVar("T")
 Row = Sequence[Any]
 
 BUSY_TIMEOUT_S = 30.0
+ALONE_S = 2.0
+"""How long others are waited for by who must be alone: a connection that is open stays so."""
 POOL_SIZE = 4
 CONNECT_TIMEOUT_S = 10.0
 IDLE_TRANSACTION_S = 10.0
@@ -95,13 +97,13 @@ class SqliteDatabase:
 
     backend = "sqlite"
 
-    def __init__(self, url: StoreUrl, *, forgetting: bool = False) -> None:
+    def __init__(self, url: StoreUrl, *, forgetting: bool = False, alone: bool = False) -> None:
         self._url = url
         self._lock = threading.RLock()
         self._executor = None if url.backend == "memory" else ThreadPoolExecutor(1, "vertebra-sqlite")
         self._closed = False
         self.seals: Seals = NO_SEALS
-        self._connection = connect_sqlite(url)
+        self._connection = connect_sqlite(url, alone=alone)
         if forgetting:
             self._connection.execute("PRAGMA secure_delete=ON")
 
@@ -153,6 +155,11 @@ class SqliteDatabase:
                     remedy="end long reads of this database, then do the same again.",
                 )
 
+    def rewrite_sync(self) -> None:
+        """Write the whole file anew, so that no page has what was there before; the log has it until ``wipe``."""
+        with self._lock, driver_errors(self._url):
+            self._connection.execute("VACUUM")
+
     def close(self) -> None:
         if self._executor is not None:
             self._executor.shutdown(wait=True)
@@ -171,18 +178,29 @@ async def in_thread(executor: Executor, work: Callable[[], T], owner: str) -> T:
     return await asyncio.shield(future)
 
 
-def connect_sqlite(url: StoreUrl) -> sqlite3.Connection:
-    """A connection in WAL mode, synced as the URL's durability asks."""
+def connect_sqlite(url: StoreUrl, *, alone: bool = False) -> sqlite3.Connection:
+    """A connection in WAL mode, synced as the URL's durability asks.
+
+    ``alone``: it is the only one, of all processes, or ``StoreUnavailable`` is raised.
+    """
     target = ":memory:" if url.backend == "memory" else url.path
     with driver_errors(url):
         connection = sqlite3.connect(
-            target, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=256
+            target,
+            timeout=ALONE_S if alone else BUSY_TIMEOUT_S,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
         )
         try:
             if url.backend == "sqlite":
+                if alone:  # before the file is first read, after which it would mean less
+                    connection.execute("PRAGMA locking_mode=EXCLUSIVE")
                 # Of a file without tables alone: pages that are freed can be given back in small steps (``space``).
                 connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
-                _retry_while_locked(lambda: connection.execute("PRAGMA journal_mode=WAL"))
+                _retry_while_locked(
+                    lambda: connection.execute("PRAGMA journal_mode=WAL"), ALONE_S if alone else BUSY_TIMEOUT_S
+                )
                 connection.execute(f"PRAGMA synchronous={'FULL' if url.durability == 'power' else 'NORMAL'}")
         except BaseException:
             connection.close()
@@ -190,9 +208,9 @@ def connect_sqlite(url: StoreUrl) -> sqlite3.Connection:
         return connection
 
 
-def _retry_while_locked(action: Callable[[], Any]) -> None:
+def _retry_while_locked(action: Callable[[], Any], for_s: float) -> None:
     """Changing the journal mode ignores the busy timeout: several processes may open a new file at once."""
-    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    deadline = time.monotonic() + for_s
     while True:
         try:
             action()
@@ -209,18 +227,18 @@ class SqliteTx:
     backend = "sqlite"
 
     def __init__(self, connection: sqlite3.Connection, seals: Seals) -> None:
-        self._connection = connection
+        self.connection = connection
         self.seals = seals
 
     def execute(self, sql: str, *args: Any) -> int:
-        return self._connection.execute(sql, args).rowcount
+        return self.connection.execute(sql, args).rowcount
 
     def one(self, sql: str, *args: Any) -> Row | None:
-        row: Row | None = self._connection.execute(sql, args).fetchone()
+        row: Row | None = self.connection.execute(sql, args).fetchone()
         return row
 
     def all(self, sql: str, *args: Any) -> list[Row]:
-        return self._connection.execute(sql, args).fetchall()
+        return self.connection.execute(sql, args).fetchall()
 
     def one_kept(self, sql: str, *args: Any) -> Row | None:
         # BEGIN IMMEDIATE has already made this the only writer.
@@ -228,7 +246,7 @@ class SqliteTx:
 
     def now(self) -> float:
         # Milliseconds since the Julian epoch; SQLite before 3.42 has no subsecond unixepoch().
-        row = self._connection.execute("SELECT (julianday('now') - 2440587.5) * 86400.0").fetchone()
+        row = self.connection.execute("SELECT (julianday('now') - 2440587.5) * 86400.0").fetchone()
         return float(row[0])
 
     def lock(self, name: str) -> None:

@@ -34,9 +34,14 @@ _OURS = (
 def size_bytes(database: Database, url: StoreUrl) -> int:
     """The bytes on disk: of the file and its log, or of our tables and indexes; in memory, those of the run records."""
     if url.backend == "sqlite":
-        files = (Path(f"{url.path}{suffix}") for suffix in ("", "-wal"))
-        return sum(file.stat().st_size for file in files if file.exists())
+        return file_bytes(url)
     return database.run_sync(_tables_bytes if url.backend == "postgresql" else _pages_bytes)
+
+
+def file_bytes(url: StoreUrl) -> int:
+    """The bytes of a SQLite file and its log."""
+    files = (Path(f"{url.path}{suffix}") for suffix in ("", "-wal"))
+    return sum(file.stat().st_size for file in files if file.exists())
 
 
 def _tables_bytes(tx: Tx) -> int:

@@ -55,17 +55,7 @@ def open_seals(
         rows = _rows(tx, table)
         if not rows and not is_empty(tx, database.backend):
             raise StoreNotEncrypted("The database holds content that is not encrypted, and a key was given.")
-        keys = wraps.opened(rows)
-        current = [id for id, wrapped_by, _ in rows if wrapped_by == wraps.current and id != _DIGESTS]
-        if not current:
-            current = [os.urandom(KEY_ID_BYTES).hex()]
-            for id in current if _DIGESTS in keys else (_DIGESTS, *current):
-                keys[id] = os.urandom(32)
-                tx.execute(
-                    f"INSERT INTO {table} (id, number, wrapped_by, wrapped, created_at) VALUES (?, ?, ?, ?, ?)",
-                    *(id, len(keys), wraps.current, wraps.wrapped(id, keys[id]), tx.now()),
-                )
-        return keys, current[-1]
+        return _begun(tx, table, wraps, rows)
 
     keys, current = database.run_sync(opened)
 
@@ -75,6 +65,34 @@ def open_seals(
         return _by_bytes(wraps.opened(read_apart(url, lambda tx: _rows(tx, table))))
 
     return KeySeals(bytes.fromhex(current), _by_bytes(keys), keys[_DIGESTS], more)
+
+
+def begin_seals(tx: Tx, table: str, provider: KeyProvider) -> KeySeals | None:
+    """Seals for content that is plain, in the transaction that seals it; None for a store that has keys.
+
+    Raises ``EncryptionKeyWrong`` where those are wrapped under a key that is not given.
+    """
+    wraps, rows = _Wraps(provider, table), _rows(tx, table)
+    if rows:
+        wraps.opened(rows)
+        return None
+    keys, current = _begun(tx, table, wraps, rows)
+    return KeySeals(bytes.fromhex(current), _by_bytes(keys), keys[_DIGESTS], dict)
+
+
+def _begun(tx: Tx, table: str, wraps: _Wraps, rows: list[Row]) -> tuple[dict[str, bytes], str]:
+    """All keys of the store, and the id of the one to seal under, which is made where the user's key is a new one."""
+    keys = wraps.opened(rows)
+    current = [id for id, wrapped_by, _ in rows if wrapped_by == wraps.current and id != _DIGESTS]
+    if not current:
+        current = [os.urandom(KEY_ID_BYTES).hex()]
+        for id in current if _DIGESTS in keys else (_DIGESTS, *current):
+            keys[id] = os.urandom(32)
+            tx.execute(
+                f"INSERT INTO {table} (id, number, wrapped_by, wrapped, created_at) VALUES (?, ?, ?, ?, ?)",
+                *(id, len(keys), wraps.current, wraps.wrapped(id, keys[id]), tx.now()),
+            )
+    return keys, current[-1]
 
 
 def rewrap(database: Database, table: str, provider: KeyProvider) -> int:
