@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
 from vertebra.graphs.flow import Flow, N, Step
+from vertebra.graphs.topology import cyclic_parts
 
 Automaton = Callable[[int, N], int | None]
 """From a phase and the place entered to the next phase; None: such a path is of no interest."""
@@ -137,8 +138,7 @@ def lasso(flow: Flow[N], avoid: Collection[N], *, limit: int = STATES) -> tuple[
                 entry = (step.target, spent)
                 following.add_edge(state, entry)
                 (queue.appendleft if step.target in flow.hidden else queue.append)((entry, state))
-    parts = [part for part in nx.strongly_connected_components(following) if following.subgraph(part).size()]
-    cyclic = {state: part for part in parts for state in part}
+    cyclic = {state: part for part in cyclic_parts(following) for state in part}
     nearest = next((state for state in parents if state in cyclic), None)
     if nearest is None:
         return None, True

@@ -20,6 +20,7 @@ from vertebra.graphs.flattening import Flattened, Place, flatten
 from vertebra.graphs.flow import Flow, length
 from vertebra.graphs.parallel import apart
 from vertebra.graphs.paths import Found, derivation, lasso, search, shortest, within_bounds
+from vertebra.graphs.topology import cyclic_parts
 from vertebra.types import END, START
 
 if TYPE_CHECKING:
@@ -205,8 +206,7 @@ def _renewed(flow: Flow[Place], goals: Collection[Place]) -> bool:
     free: Any = nx.DiGraph()
     for place in {*flow.groups, *flow.joins_from} - set(goals):
         free.add_edges_from((place, step.target) for step in flow.steps(place) if step.target not in goals)
-    parts = [part for part in nx.strongly_connected_components(free) if free.subgraph(part).size()]
-    return any(place in flow.resets for part in parts for place in part)
+    return any(place in flow.resets for part in cyclic_parts(free) for place in part)
 
 
 def _free_cycle(flow: Flow[Place], goals: Collection[Place]) -> Found | None:
@@ -218,7 +218,7 @@ def _free_cycle(flow: Flow[Place], goals: Collection[Place]) -> Found | None:
     for place in {*flow.groups, *flow.joins_from} - set(goals):
         targets = (step.target for step in flow.steps(place) if step.counter is None or step.exhausted)
         free.add_edges_from((place, target) for target in targets if target not in goals)
-    parts = [part for part in nx.strongly_connected_components(free) if free.subgraph(part).number_of_edges()]
+    parts = cyclic_parts(free)
     cyclic = {place for part in parts for place in part}
     if not cyclic:
         return None
