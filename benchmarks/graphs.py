@@ -1,6 +1,7 @@
 """What looking at a large graph costs: seconds of CPU for the checks, for each form of proof and for the bounds.
 
-The graph has 10,000 nodes and 30,000 edges that lead forward at random, in choices of three, and a bounded way back.
+The graph has 10,000 nodes and 30,000 edges that lead forward at random, in choices of three, and a bounded way back. A
+fifth of the nodes asks a model, a fifth has an effect, a tenth asks a person, so that the checks find something.
 
     python benchmarks/graphs.py [--nodes 10000]
 """
@@ -10,18 +11,40 @@ from __future__ import annotations
 import argparse
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypedDict
 
-from vertebra import END, START, Graph, transition
+from vertebra import END, START, Context, Graph, Retry, effect, human, llm, transition
 
 
 class State(TypedDict, total=False):
     n: int
+    said: str
+    done: str
+    approved: bool
 
 
 @transition
 def nothing(state: State) -> None: ...
+
+
+@llm(timeout_s=60)
+async def says(state: State, ctx: Context) -> dict[str, Any]:
+    return {"said": str(state.get("n"))}
+
+
+@effect(retry=Retry(attempts=2))
+def does(state: State, ctx: Context) -> dict[str, Any]:
+    return {"done": f"{state.get('said')} {ctx.idempotency_key}"}
+
+
+@human(answer=bool, into="approved")
+def approves(state: State) -> str:
+    return str(state.get("said"))
+
+
+KINDS = [nothing, says, nothing, does, nothing, says, approves, does, nothing, nothing]
 
 
 def pick(state: State) -> str: ...
@@ -32,8 +55,8 @@ def large(nodes: int) -> Graph:
     chance = random.Random(1)
     graph = Graph(State, name="large")
     names = [f"n{number}" for number in range(nodes)]
-    for name in names:
-        graph.add_node(name, nothing)
+    for number, name in enumerate(names):
+        graph.add_node(name, KINDS[number % len(KINDS)])
     graph.add_edge(START, names[0])
     for number, name in enumerate(names[:-1]):
         ahead = names[number + 1 : number + 51]
@@ -58,6 +81,8 @@ def main() -> None:
     print(f"{nodes:,} nodes, {edges:,} edges")
     middle, last = f"n{nodes // 2}", f"n{nodes - 1}"
     timed("check()", graph.check)
+    findings = Counter(finding.code for finding in graph.check())
+    print(f"  found: {', '.join(f'{count:,} {code}' for code, count in sorted(findings.items())) or 'nothing'}")
     timed("prove(n0, before=last)", lambda: graph.prove("n0", before=last))
     timed("prove(middle, before=last)", lambda: graph.prove(middle, before=last))
     timed("prove(last, between=(middle, END))", lambda: graph.prove(last, between=(middle, END)))

@@ -110,7 +110,7 @@ except VertebraError as error:
 # Step by step, with what each one changed in the state.
 
 # %%
-await app.steps("letter-1")
+run.history
 
 # %% [markdown]
 # ## Time travel

@@ -351,6 +351,23 @@ class Run:
     """The executions of nodes that have ended, in the order in which they did."""
     sketch: Any = field(default=None, repr=False, compare=False)
     """The graph, to be drawn: plain data."""
+    reader: Any = field(default=None, repr=False, compare=False)
+    """By which ``history`` is read; it neither keeps its app nor goes along when the run is pickled."""
+
+    @property
+    def history(self) -> Any:
+        """The steps of the thread, as ``App.steps`` has them: each edge with what it changed. Read when asked for.
+
+        From sync code or a notebook's cell; ``await app.steps(thread)`` elsewhere. Raises ``UsageError`` where the
+        run is a copy, or its app has gone.
+        """
+        steps = None if self.reader is None else self.reader.steps(self.thread_id)
+        if steps is None:
+            raise UsageError(
+                f"The run of thread {self.thread_id!r} does not know where its history is.",
+                remedy="ask its app: await app.steps(run.thread_id).",
+            )
+        return steps
 
     def draw(self, *, depth: int = 1, theme: Any = "auto") -> Any:
         """What the run did, as a ``Picture`` of its graph; see ``Graph.draw``. Raises ``UsageError``."""

@@ -252,6 +252,72 @@ def test_graph_check(shell: Shell) -> None:
     assert not list(shell.folder.glob("*.db")), "nothing is opened"
 
 
+DOUBTFUL = """
+from pydantic import BaseModel
+
+from vertebra import END, START, Context, Graph, effect, human, llm
+
+
+class Letter(BaseModel):
+    text: str
+    reply: str = ""
+    approved: bool | None = None
+
+
+@llm(timeout_s=60)
+async def draft(letter: Letter, ctx: Context):
+    return {"reply": letter.text}
+
+
+@human(answer=bool)
+def approve(letter: Letter):
+    return letter.reply
+
+
+@effect
+def send(letter: Letter):
+    return {"text": letter.reply}
+
+
+def line(*nodes, name, **waive):
+    graph = Graph(Letter, name=name).add_node(send, **waive)
+    for before, after in zip((START, *nodes), (*nodes, END)):
+        graph.add_edge(before, after)
+    return graph
+
+
+doubtful = line(draft, send, name="doubtful")
+accepted = line(draft, send, name="accepted", waive={"model_to_effect": "it goes to a folder of drafts"})
+kept = line(draft, approve, send, name="kept").require(approve, before=send)
+broken = line(draft, send, approve, name="broken", waive={"unused": "there is no such code"})
+broken.require(approve, before=send)
+"""
+
+
+def test_graph_check_tells_warnings_and_waivers_apart(shell: Shell) -> None:
+    (shell.folder / "doubts.py").write_text(DOUBTFUL)
+    check = ("graph", "check")
+    lax, strict = shell(*check, "doubts:doubtful"), shell(*check, "doubts:doubtful", "--strict")
+    assert (lax.returncode, strict.returncode) == (0, 1)
+    assert lax.stdout == strict.stdout
+    assert lax.stdout.startswith("warning model_to_effect at send:")
+    assert lax.stdout.endswith("graph doubtful 1: 1 finding.\n")
+
+    waived = shell(*check, "doubts:accepted", "--strict")
+    assert waived.returncode == 0
+    assert waived.stdout.startswith("waived model_to_effect at send:")
+    assert "Reason: it goes to a folder of drafts" in waived.stdout
+    assert waived.stdout.endswith("graph accepted 1: 0 findings, 1 waived.\n")
+    (finding,) = shell.json(*check, "doubts:accepted", "--strict")
+    assert (finding["code"], finding["waived"]) == ("model_to_effect", "it goes to a folder of drafts")
+    (standing,) = shell.json(*check, "doubts:doubtful", "--strict", code=1)
+    assert (standing["severity"], standing["waived"]) == ("warning", None)
+
+    assert shell(*check, "doubts:kept", "--strict").returncode == 0
+    codes = {each["code"] for each in shell.json(*check, "doubts:broken", code=1)}
+    assert codes >= {"claim_broken", "unused_waiver"}
+
+
 def test_graph_prove(shell: Shell) -> None:
     where = ("graph", "prove", "agents:graph")
     proved = shell(*where, "--node", "approve", "--before", "send")

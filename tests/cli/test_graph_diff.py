@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli.conftest import Shell
 from vertebra.cli.differing import diff
+from vertebra.errors import UsageError
 
 OLD = """
 from pydantic import BaseModel
@@ -88,8 +89,9 @@ def told(
     *,
     as_json: bool = True,
     old: str = "graph",
+    draw: str | None = None,
 ) -> tuple[int, str]:
-    options = Namespace(old=f"{names[0]}:{old}", new=f"{names[1]}:{new}", store=store, json=as_json)
+    options = Namespace(old=f"{names[0]}:{old}", new=f"{names[1]}:{new}", store=store, json=as_json, draw=draw)
     code = asyncio.run(diff(options))
     return code, capsys.readouterr().out
 
@@ -121,6 +123,19 @@ def test_each_position_has_its_verdict(names: tuple[str, str], capsys: pytest.Ca
     for old, new in (("unlike", "carried"), ("graph", "adopted")):
         code, text = told(names, capsys, new, old=old)
         assert (code, set(by_position(text).values())) == (4, {"refused"})
+
+
+def test_what_has_changed_can_be_drawn_too(names: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = told(names, capsys, as_json=False, draw="changes.svg")
+    assert (code, text.splitlines()[-1]) == (4, "Wrote changes.svg.")
+    assert "line 1 → line 2" in Path("changes.svg").read_text()
+    assert json.loads(told(names, capsys, draw="changes.mmd")[1])["changes"]
+    assert Path("changes.mmd").read_text().startswith("flowchart")
+    assert "Add --draw FILE.svg" in told(names, capsys, as_json=False)[1]
+    assert "--draw" not in told(names, capsys, old="graph", new="same", as_json=False)[1]
+    for new, file in (("graph", "changes.jpeg"), ("graph", "no/where.svg"), ("adopted", "changes.svg")):
+        with pytest.raises(UsageError):
+            told(names, capsys, new, draw=file)
 
 
 async def in_flight(names: tuple[str, str], url: str) -> None:

@@ -50,6 +50,7 @@ def pick(state: State) -> str: ...
         ("START a; a ! a b /2; b END", {"a": 3, "b": 3}),
         ("START a; a * w; w b; b END", {"w": INF, "b": 1}),
         ("START a; a ? a b; b END", {"a": INF, "b": INF}),
+        ("START a; a ? c /1; b ? a b c; c ? b", {"a": INF, "b": INF, "c": INF}),
         ("START z; z a; a END", {"a": 1, "z": 1}),
     ],
 )

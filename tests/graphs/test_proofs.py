@@ -90,6 +90,7 @@ HELD: list[tuple[str, dict[str, Any]]] = [
     (SPREAD, {"eventually": "b"}),
     (TWO_LOOPS, {"at_most": ("a", 2)}),
     ("START a; START b; a ? a END /2 END; b END", {"at_most": ("a", 3)}),
+    ("START a; a ? b END /3 a; b ? a END /1 END", {"eventually": END}),  # the bound at a is never used up
 ]
 
 BROKEN: list[tuple[str, dict[str, Any], str]] = [
@@ -113,6 +114,7 @@ BROKEN: list[tuple[str, dict[str, Any], str]] = [
     (SPREAD, {"never": "w", "after": "w"}, "START a w w"),
     (SPREAD, {"at_most": ("w", 5)}, "START a w w"),
     (TWO_LOOPS, {"at_most": ("a", 1)}, "START a a"),
+    ("START a; a ? b END /2 a; b a", {"eventually": END}, "START a b a b a a"),
     ("START a; a ! b c; b END; c END", {"never": "b", "after": "c"}, "START a c b"),
 ]
 
@@ -162,6 +164,15 @@ def test_the_bounds_of_a_subgraph_begin_anew_each_time() -> None:
     g = nested("START x; x ? x END /1 END", "START sub; sub ? sub END /1 END")
     assert g.prove(at_most=("sub/x", 4))
     assert not g.prove(at_most=("sub/x", 3))
+
+
+def test_a_way_round_that_renews_the_bounds_of_a_subgraph_has_no_end() -> None:
+    inner = "START x; x ? y /1; y ? z END; z x"
+    proof = nested(inner, "START sub; sub a; a sub").prove(eventually="sub/z")
+    assert proof.counterexample == ("START", "sub", "sub/x", "sub/y", "a", "sub")
+    assert nested(inner, "START sub; sub a; a ? sub END /1 END").prove(eventually="a").counterexample == (
+        *("START", "sub", "sub/x", "sub/y", "sub/z", "sub/x"),
+    )
 
 
 def test_what_fails_in_a_subgraph_goes_to_the_stand_in_of_the_whole() -> None:
@@ -245,8 +256,8 @@ NODES = "abcd"
 
 
 @st.composite
-def graphs(draw: st.DrawFn) -> Graph:
-    """Choices alone, some with bounds: one path a run."""
+def graphs(draw: st.DrawFn, back: bool = False) -> Graph:
+    """Choices alone, some with bounds: one path a run. ``back``: a bound that is used up may lead anywhere."""
     g = Graph(State, name="random")
     for name in NODES:
         g.add_node(name, nothing)
@@ -254,7 +265,7 @@ def graphs(draw: st.DrawFn) -> Graph:
     for name in NODES:
         targets = draw(st.lists(st.sampled_from([*NODES, END]), min_size=1, max_size=3, unique=True))
         bound = draw(st.sampled_from([1, 1, 2, None]))
-        exhausted = draw(st.sampled_from([None, END])) if bound else None
+        exhausted = draw(st.sampled_from([None, END, *(NODES if back else ())])) if bound else None
         g.add_conditional_edges(name, pick, targets, max_visits=bound, on_exhausted=exhausted)
     return g
 
@@ -336,6 +347,74 @@ def test_answers_agree_with_an_enumeration_of_paths(g: Graph) -> None:
         if whole:
             named = [{"START": START, "END": END}.get(name, name) for name in proof.counterexample or ()]
             assert any(path == tuple(named) and breaks(path, ended, claim) for path, ended in paths), (claim, proof)
+
+
+Standing = tuple[str, tuple[int, ...]]
+
+
+def walked(g: Graph) -> dict[Standing, list[Standing]]:
+    """All that a run of such a graph can be: where it stands, with what its bounds have left, and what follows."""
+    from vertebra.graphs.routing import Routing
+
+    choices = {choice.source: (number, choice) for number, choice in enumerate(g.definition.choices)}
+    reenters = Routing(g.definition)._reenters
+    found: dict[Standing, list[Standing]] = {}
+    stack: list[Standing] = [("a", (0,) * len(choices))]
+    while stack:
+        at = stack.pop()
+        if at in found:
+            continue
+        found[at] = []
+        if at[0] == END:
+            continue
+        number, choice = choices[at[0]]
+        for target in choice.mapping.values():
+            counts = list(at[1])
+            if choice.max_visits is not None and reenters(choice, target):
+                if counts[number] == choice.max_visits:
+                    found[at] += [(choice.on_exhausted, at[1])] if choice.on_exhausted else []
+                    continue
+                counts[number] += 1
+            found[at].append((target, tuple(counts)))
+        stack += found[at]
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(graphs(back=True))
+def test_what_a_used_up_bound_leads_back_to_is_followed_exactly(g: Graph) -> None:
+    import networkx as nx
+
+    runs = walked(g)
+    for goal in (END, "b"):
+        free = nx.DiGraph()
+        free.add_node(("a", (0,) * len(NODES)))
+        free.add_edges_from((at, to) for at, after in runs.items() for to in after if goal not in (at[0], to[0]))
+        before = nx.descendants(free, ("a", (0,) * len(NODES))) | {("a", (0,) * len(NODES))}
+        stops = any(not runs[at] for at in before) or not nx.is_directed_acyclic_graph(free.subgraph(before))
+        stops = stops or any(_stops(g, at) for at in before)
+        proof = g.prove(eventually=goal)
+        assert bool(proof) is not stops, (goal, proof)
+    findings = {finding.code for finding in g.check()}
+    bounds = g.bounds()
+    if not findings & {"unbounded_cycle", "exhausted_within_cycle"}:
+        assert max(bounds.visits.values()) < float("inf")
+    walk = nx.DiGraph((at, to) for at, after in runs.items() for to in after)
+    endless = {at for part in nx.strongly_connected_components(walk) if walk.subgraph(part).size() for at in part}
+    for name in NODES:
+        if any(at[0] == name for at in endless):
+            assert bounds.visits[name] == float("inf")
+
+
+def _stops(g: Graph, at: Standing) -> bool:
+    """Whether the run may end here with ``LoopBoundReached``."""
+    from vertebra.graphs.routing import Routing
+
+    number, choice = next(((n, c) for n, c in enumerate(g.definition.choices) if c.source == at[0]), (0, None))
+    if choice is None or choice.max_visits is None or choice.on_exhausted is not None:
+        return False
+    reenters = Routing(g.definition)._reenters
+    return at[1][number] == choice.max_visits and any(reenters(choice, to) for to in choice.mapping.values())
 
 
 @st.composite

@@ -136,6 +136,8 @@ def test_the_steps_of_a_thread_show_what_each_changed(notebook: Recorder) -> Non
     assert "draft → approve" in html.unescape(shown["text/html"])
     assert "&quot;short&quot;" in shown["text/html"]
     assert '+ approval: {"ok": false}' in shown["text/plain"]
+    (again,) = notebook.run("run.history")
+    assert again == shown, "the same, as the run itself has it"
 
 
 def test_sync_code_in_a_cell_has_its_picture_too(notebook: Recorder) -> None:

@@ -26,9 +26,11 @@ Threads = Counter[tuple[str, "Fate"]]
 
 async def diff(options: argparse.Namespace) -> int:
     """Print the difference, the verdict on each position, and with a store the threads; returns the exit code."""
+    from vertebra.cli import drawing  # pictures load what most commands never need
     from vertebra.graphs.shape import difference
     from vertebra.graphs.verdicts import verdicts
 
+    form = None if options.draw is None else drawing.form_of(options.draw)
     before, after = load_graph(options.old), load_graph(options.new)
     old, new = _shape(before), _shape(after)
     positions = verdicts(old, new, getattr(after, "definition", None))
@@ -37,11 +39,17 @@ async def diff(options: argparse.Namespace) -> int:
         with open_store(options.store) as store:
             threads = await _threads(store, str(old["name"]), after)
     changes = difference(old, new)
+    if form is not None:
+        drawing.write(drawing.difference(before, after), options.draw, form)
     if options.json:
         print(json.dumps(diff_data(changes, positions, threads)))
     else:
         for line in _text(changes, positions, threads, Terminal.of(sys.stdout)):
             print(line)
+        if form is not None:
+            print(f"Wrote {clean(options.draw)}.")
+        elif changes:
+            print("Add --draw FILE.svg for a picture of what has changed.")
     fates = [fate for _, fate in threads] if threads is not None else [verdict.fate for verdict in positions]
     return WOULD_BE_REFUSED if "refused" in fates else 0
 

@@ -21,26 +21,35 @@ def show(options: argparse.Namespace) -> int:
 
 def draw(options: argparse.Namespace) -> int:
     """Write the picture to a file, or to standard output."""
-    form = options.format or _form_of(options.output)
-    content = getattr(_picture(options), form)
-    data = content if isinstance(content, bytes) else content.encode()
+    form = options.format or form_of(options.output)
+    picture = _picture(options)
     if options.output is not None:
-        try:
-            Path(options.output).write_bytes(data)
-        except OSError as error:
-            raise UsageError(
-                f"{options.output!r} cannot be written: {error.strerror}.", remedy="name another file."
-            ) from error
+        write(picture, options.output, form)
         print(f"Wrote {options.output}.")
         return 0
     if form == "png" and sys.stdout.isatty():
         raise UsageError("A PNG is nothing for a terminal.", remedy="add -o FILE, or send it to a file.")
-    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.write(_content(picture, form))
     sys.stdout.buffer.flush()
     return 0
 
 
-def _form_of(output: str | None) -> str:
+def write(picture: Picture, output: str, form: str) -> None:
+    """Write one form of a picture to a file. Raises ``UsageError``."""
+    data = _content(picture, form)
+    try:
+        Path(output).write_bytes(data)
+    except OSError as error:
+        raise UsageError(f"{output!r} cannot be written: {error.strerror}.", remedy="name another file.") from error
+
+
+def _content(picture: Picture, form: str) -> bytes:
+    content = getattr(picture, form)
+    return content if isinstance(content, bytes) else content.encode()
+
+
+def form_of(output: str | None) -> str:
+    """The form that a file's name asks for. Raises ``UsageError``."""
     if output is None:
         return "svg"
     form = SUFFIXES.get(Path(output).suffix.lower())
@@ -62,8 +71,13 @@ def _picture(options: argparse.Namespace) -> Picture:
             picture: Picture = app.draw_sync(options.run, **how)
             return picture
     if options.diff is not None:
-        other = load_graph(options.diff)
-        if not (hasattr(graph, "definition") and hasattr(other, "definition")):
-            raise UsageError("A graph adopted from LangGraph has no versions to draw.", remedy="see graph diff.")
-        how["diff"] = other
+        return difference(load_graph(options.diff), graph, **how)
     return graph.draw(**how)  # type: ignore[no-any-return]
+
+
+def difference(old: Any, new: Any, **how: Any) -> Picture:
+    """The picture of what changed between two versions. Raises ``UsageError``."""
+    if not (hasattr(old, "definition") and hasattr(new, "definition")):
+        raise UsageError("A graph adopted from LangGraph has no versions to draw.", remedy="see graph diff.")
+    picture: Picture = new.draw(diff=old, **how)
+    return picture

@@ -115,8 +115,10 @@ def _diff(actions: Any) -> None:
         "tell what threads in flight would meet under another version of their graph",
         "vertebra graph diff agents.v1:graph agents.v2:graph",
         "vertebra graph diff agents.v1:graph agents.v2:graph --store sqlite:///visits.db --json",
+        "vertebra graph diff agents.v1:graph agents.v2:graph --draw changes.svg",
     )
     diff.add_argument("old", metavar="OLD", help="the Graph that started them, as MODULE:GRAPH")
     diff.add_argument("new", metavar="NEW", help="the Graph that would drive them on, as MODULE:GRAPH")
     diff.add_argument("--store", metavar="URL", help="also count the threads in flight of this database")
+    diff.add_argument("--draw", metavar="FILE", help="also write a picture of what has changed, as graph draw --diff")
     add_json(diff)

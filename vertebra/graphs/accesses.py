@@ -33,6 +33,7 @@ class Accesses:
         self._sources = Sources()
         self._reads: dict[Any, Access] = {}
         self._writes: dict[Any, Access] = {}
+        self._mentions: dict[Any, bool] = {}
 
     def reads(self, spec: NodeSpec) -> Access:
         """What a node reads of the state; a worker of a fan-out, only the field that is spread."""
@@ -76,6 +77,12 @@ class Accesses:
 
     def mentions(self, fn: Any, attribute: str) -> bool:
         """Whether a function may use an attribute, by its source; True where that cannot be told."""
+        key = (_key(fn), hasattr(fn, "__wrapped__"), attribute)
+        if key not in self._mentions:
+            self._mentions[key] = self._mentioned(fn, attribute)
+        return self._mentions[key]
+
+    def _mentioned(self, fn: Any, attribute: str) -> bool:
         function = self._sources.of(fn)
         if function is None or is_stub(function):
             return True

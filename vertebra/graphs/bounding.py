@@ -189,6 +189,7 @@ class _Level:
         plain = {node: [t for _, targets in groups for t in targets] for node, groups in self._groups.items()}
         self._cycles = topology.cycles(plain)
         self._endless = {node for cycle in self._cycles for node in topology.reachable(plain, cycle[0])}
+        self._before = topology.reversed_graph({node: plain.get(node, []) for node in self._endless})
         self._order = _against(plain)
         self._known = topology.reachable(definition.successors(), START)
 
@@ -205,11 +206,11 @@ class _Level:
 
     def worst(self, weight: Mapping[str, Count]) -> Count:
         """The most that the visits of one run can weigh."""
-        caused: dict[str, Count] = {}
+        caused = self._caused_without_end(weight)
         for node in self._order:
-            own = _times(self._widths.get(node, 1.0), weight.get(node, 0.0))
-            own = _times(math.inf, own) if node in self._endless else own
-            caused[node] = own + sum(_worst(s, ts, caused) for s, ts in self._groups.get(node, ()))
+            if node not in self._endless:
+                own = _times(self._widths.get(node, 1.0), weight.get(node, 0.0))
+                caused[node] = own + sum(_worst(s, ts, caused) for s, ts in self._groups.get(node, ()))
         total = caused.get(START, 0.0)
         for source, several, inside, outside, times in self._again:
             if source in self._known:
@@ -218,6 +219,12 @@ class _Level:
                 total += _times(float(times), gain)
         return total
 
+    def _caused_without_end(self, weight: Mapping[str, Count]) -> dict[str, Count]:
+        """In a cycle without bound, and after one: as often as one likes, wherever something of weight comes after."""
+        heavy = [node for node in self._endless if _times(self._widths.get(node, 1.0), weight.get(node, 0.0))]
+        reached = topology.reachable({"": heavy, **self._before}, "")
+        return {node: math.inf if node in reached else 0.0 for node in self._endless}
+
 
 def _worst(several: bool, targets: list[str], caused: dict[str, Count]) -> Count:
     counts = [caused.get(target, 0.0) for target in targets]
@@ -225,7 +232,7 @@ def _worst(several: bool, targets: list[str], caused: dict[str, Count]) -> Count
 
 
 def _against(graph: dict[str, list[str]]) -> list[str]:
-    """Every node after all that follow it; cycles are cut anywhere, as what is in them is infinite."""
+    """Every node after all that follow it; cycles are cut anywhere: what is in them is counted apart."""
     order: list[str] = []
     seen: set[str] = set()
     for root in [START, *graph]:

@@ -139,6 +139,7 @@ class _Flattening:
         self, definition: Definition, entries: dict[str, Entries], exits: dict[str, Place], reset: Place | None
     ) -> None:
         part = topology.components(definition.successors()) if definition.choices else {}
+        several: dict[int, bool] = {}
         for choice in definition.choices:
             place = exits.get(choice.source)
             if place is None:
@@ -152,7 +153,9 @@ class _Flattening:
                     self.flow.resets.setdefault(reset, []).append(number)
                 if choice.on_exhausted is None:
                     self.flow.stops.setdefault(place, []).append(number)
-            if answers_several(choice.router):
+            key = id(choice.router)
+            several[key] = several[key] if key in several else answers_several(choice.router)
+            if several[key]:
                 self.flow.several.add(place)
             self._add(place, tuple(_choice_steps(choice, entries, inside, number)))
 

@@ -99,14 +99,17 @@ def ends(definition: Definition) -> Iterator[Finding]:
 
 
 def cycles(definition: Definition) -> Iterator[Finding]:
-    part = topology.components(definition.successors())
     graph = definition.successors()
+    part = topology.components(graph)
+    edges: dict[str, set[str]] = {}
+    for source, target in definition.edges:
+        edges.setdefault(source, set()).add(target)
     for choice in definition.choices:
         if choice.max_visits is None:
             continue
         # A bounded choice cannot keep a cycle alive: take its edges within the cycle out.
         bounded = {t for t in choice.mapping.values() if part.get(t) == part.get(choice.source)}
-        fixed = set(definition.static_targets(choice.source))
+        fixed = edges.get(choice.source, set())
         graph[choice.source] = [t for t in graph[choice.source] if t not in bounded or t in fixed]
         if not bounded:
             yield warning(

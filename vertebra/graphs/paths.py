@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
 from vertebra.graphs.flow import Flow, N, Step
+from vertebra.graphs.topology import cyclic_parts
 
 Automaton = Callable[[int, N], int | None]
 """From a phase and the place entered to the next phase; None: such a path is of no interest."""
@@ -110,6 +111,40 @@ def search(
             entry = ((step.target, following, used), state)
             (queue.appendleft if step.target in flow.hidden else queue.append)(entry)
     return None
+
+
+def lasso(flow: Flow[N], avoid: Collection[N], *, limit: int = STATES) -> tuple[Found | None, bool]:
+    """The nearest way round for ever that avoids some places, with the way to it, for a flow without parallel branches.
+
+    Counters are part of where a path stands: a way that is open only once a bound is used up is taken only then, and
+    one that uses a bound up is not taken for ever. Also whether all states were looked at: no more than ``limit`` are.
+    """
+    import networkx as nx
+
+    start = (flow.start, (0,) * len(flow.limits))
+    parents: dict[Any, Any] = {}
+    following: Any = nx.DiGraph()
+    queue: deque[tuple[Any, Any]] = deque([(start, None)] if flow.start not in avoid else [])
+    while queue:
+        state, parent = queue.popleft()
+        if state in parents:
+            continue
+        if len(parents) >= limit:
+            return None, False
+        parents[state] = parent
+        for step in flow.steps(state[0]):
+            spent = spend(flow, step, state[1])
+            if spent is not None and step.target not in avoid:
+                entry = (step.target, spent)
+                following.add_edge(state, entry)
+                (queue.appendleft if step.target in flow.hidden else queue.append)((entry, state))
+    cyclic = {state: part for part in cyclic_parts(following) for state in part}
+    nearest = next((state for state in parents if state in cyclic), None)
+    if nearest is None:
+        return None, True
+    inside = following.subgraph(cyclic[nearest])
+    after = min((nx.shortest_path(inside, state, nearest) for state in inside[nearest]), key=len)
+    return Found(tuple(state[0] for state in (*trace(parents, nearest), *after))), True
 
 
 def spend(flow: Flow[N], step: Step[N], counts: tuple[int, ...] | None) -> tuple[int, ...] | None:

@@ -17,9 +17,10 @@ from vertebra.graphs.bounding import bounds
 from vertebra.graphs.claims import Claim
 from vertebra.graphs.definition import Definition
 from vertebra.graphs.flattening import Flattened, Place, flatten
-from vertebra.graphs.flow import length
+from vertebra.graphs.flow import Flow, length
 from vertebra.graphs.parallel import apart
-from vertebra.graphs.paths import Found, derivation, search, shortest, within_bounds
+from vertebra.graphs.paths import Found, derivation, lasso, search, shortest, within_bounds
+from vertebra.graphs.topology import cyclic_parts
 from vertebra.types import END, START
 
 if TYPE_CHECKING:
@@ -182,17 +183,42 @@ def _eventually(graph: Flattened, claim: Claim, node: str) -> Answer:
 
 
 def _endless(graph: Flattened, goals: Collection[Place]) -> Found | None:
-    """The nearest cycle without bound that avoids ``goals``, with the way to it."""
+    """The nearest cycle that can be gone round for ever and avoids ``goals``, with the way to it.
+
+    One pass finds what steps without a counter, or after a bound is used up, go round. Whether those bounds can be used
+    up, or begin anew on the way round, only the product with the counters tells; it is made where that matters.
+    """
+    flow = graph.flow
+    loose = _free_cycle(flow, goals)
+    exhausted = any(step.exhausted for groups in flow.groups.values() for group in groups for step in group)
+    if not (exhausted and loose is not None) and not (flow.resets and _renewed(flow, goals)):
+        return loose
+    if flow.forks():
+        return loose and Found(loose.path, False)
+    exact, whole = lasso(flow, goals)
+    return exact if whole else loose and Found(loose.path, False)
+
+
+def _renewed(flow: Flow[Place], goals: Collection[Place]) -> bool:
+    """Whether some cycle that avoids ``goals`` leads through a place where counters begin anew."""
     import networkx as nx
 
-    flow = graph.flow
+    free: Any = nx.DiGraph()
+    for place in {*flow.groups, *flow.joins_from} - set(goals):
+        free.add_edges_from((place, step.target) for step in flow.steps(place) if step.target not in goals)
+    return any(place in flow.resets for part in cyclic_parts(free) for place in part)
+
+
+def _free_cycle(flow: Flow[Place], goals: Collection[Place]) -> Found | None:
+    import networkx as nx
+
     if flow.start in goals:
         return None
     free: Any = nx.DiGraph()
     for place in {*flow.groups, *flow.joins_from} - set(goals):
         targets = (step.target for step in flow.steps(place) if step.counter is None or step.exhausted)
         free.add_edges_from((place, target) for target in targets if target not in goals)
-    parts = [part for part in nx.strongly_connected_components(free) if free.subgraph(part).number_of_edges()]
+    parts = cyclic_parts(free)
     cyclic = {place for part in parts for place in part}
     if not cyclic:
         return None

@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 N = TypeVar("N", bound=Hashable)
 Successors = Mapping[N, Collection[N]]
@@ -43,11 +43,15 @@ def cycles(graph: Successors[N]) -> list[list[N]]:
     digraph = nx.DiGraph()
     digraph.add_nodes_from(graph)
     digraph.add_edges_from((a, b) for a, successors in graph.items() for b in successors)
-    found = []
-    for component in nx.strongly_connected_components(digraph):
-        if len(component) > 1 or any(digraph.has_edge(node, node) for node in component):
-            found.append([edge[0] for edge in nx.find_cycle(digraph.subgraph(component))])
-    return found
+    return [[edge[0] for edge in nx.find_cycle(digraph.subgraph(part))] for part in cyclic_parts(digraph)]
+
+
+def cyclic_parts(digraph: Any) -> list[set[Any]]:
+    """The strongly connected components of a ``networkx.DiGraph`` that one can go round in."""
+    import networkx as nx
+
+    parts: Iterable[set[Any]] = nx.strongly_connected_components(digraph)
+    return [part for part in parts if len(part) > 1 or any(digraph.has_edge(node, node) for node in part)]
 
 
 def components(graph: Successors[N]) -> dict[N, int]:

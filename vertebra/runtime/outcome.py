@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from vertebra.errors import VertebraError
 from vertebra.runtime.interrupts import read_interrupt
 from vertebra.runtime.snapshots import snapshot_of, thread_config
+from vertebra.runtime.steps import Reader
 from vertebra.types import CallRecord, Interrupt, Run, ThreadRecord, Usage, VisitRecord
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ async def run_of(app: App, record: ThreadRecord, error: VertebraError | None = N
         next=tuple(snapshot.next),
         visits=tuple(visit for visit in visits if visit.run_id == record.run_id),
         sketch=app.sketch,
+        reader=Reader(app),
     )
 
 

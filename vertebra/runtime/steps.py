@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -62,6 +63,25 @@ class Steps(Sequence[Step]):
         return {"text/html": "".join(map(_html, self)), "text/plain": str(self)}
 
 
+class Reader:
+    """Reads the steps of threads for the runs of an app, for as long as somebody else keeps that app."""
+
+    def __init__(self, app: App) -> None:
+        self._app = weakref.ref(app)
+
+    def steps(self, thread: str) -> Steps | None:
+        """None where the app has gone."""
+        app = self._app()
+        return None if app is None else app.steps_sync(thread)
+
+    def __reduce__(self) -> Any:
+        return _nobody, ()
+
+
+def _nobody() -> None:
+    """What is left of a reader in a copy."""
+
+
 async def steps_of(app: App, thread: str) -> Steps:
     """What ``App.steps`` does."""
     await app.services.store.runs.require(thread)
@@ -117,4 +137,4 @@ def _text(value: Any, longest: int = SHOWN) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
-__all__ = ["Change", "Step", "Steps", "steps_of"]
+__all__ = ["Change", "Reader", "Step", "Steps", "steps_of"]
