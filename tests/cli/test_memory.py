@@ -76,7 +76,15 @@ def test_show(filled: Shell) -> None:
 
 def test_exported_and_imported_it_is_the_same(filled: Shell) -> None:
     told = filled.json("memory", "export", "--out", "all.jsonl")
-    assert told == {"conversations": 2, "messages": 5, "facts": 0, "holds": 0, "receipts": 0, "file": "all.jsonl"}
+    assert told == {
+        "conversations": 2,
+        "messages": 5,
+        "facts": 0,
+        "holds": 0,
+        "receipts": 0,
+        "items": 0,
+        "file": "all.jsonl",
+    }
     assert sorted(path.name for path in filled.folder.glob("all.jsonl*")) == ["all.jsonl"]
     other = ("--memory", "sqlite:///other.db", "--tenant", "clinic")
     assert filled("memory", "import", "all.jsonl", *other).stdout == "2 conversations, 5 messages imported.\n"
@@ -93,12 +101,18 @@ def test_exported_and_imported_it_is_the_same(filled: Shell) -> None:
         "facts": 0,
         "holds": 0,
         "receipts": 0,
+        "items": 0,
     }
     assert [line["type"] for line in filled.json("memory", "export", "visit-43")] == [
         "conversation",
         "branch",
         "message",
     ]
+    with open_memory(f"sqlite:///{filled.folder}/memory.db") as memory:
+        memory.conversation("visit-43").add_summary_sync("He asked.", upto=1)
+        memory.store().put(("a",), "b", {"c": 1})
+    assert filled.json("memory", "export", "--out", "all.jsonl")["items"] == 1
+    assert filled("memory", "import", "all.jsonl", "--memory", "sqlite:///new.db").stdout.endswith("1 item imported.\n")
     assert "written to x.jsonl" in filled("memory", "export", "visit-43", "--out", "x.jsonl").stdout
 
 

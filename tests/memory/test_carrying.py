@@ -6,14 +6,16 @@ import asyncio
 import json
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from langgraph.store.base import PutOp
 
 from tests.memory.parts import said, user
 from tests.memory.test_messages import GOOD
 from vertebra import open_memory
 from vertebra.errors import ConversationExists, ConversationNotFound, ExportInvalid, FactMismatch, SubjectHeld
-from vertebra.memory import Imported, Memory, Provenance, Source
+from vertebra.memory import Imported, Memory, Provenance, Source, item_copies
 from vertebra.memory.carrying import PAGE, Export
 
 
@@ -285,3 +287,73 @@ async def test_lines_of_the_first_format_are_still_read(memory: Memory) -> None:
     ]
     assert await memory.import_lines(lines) == Imported(1, 1, 0)
     assert await said(memory.conversation("c")) == ["a"]
+
+
+async def test_items_of_the_store_come_along_with_times_and_vectors(memory: Memory) -> None:
+    index: Any = {"dims": 3, "embed": lambda texts: [[float(len(text)), 1, 0] for text in texts], "fields": ["a"]}
+    store = memory.store(tenant="from", index=index)
+    for number in range(3):
+        store.put(("people", "ann"), f"k{number}", {"a": "x" * number + "NUL \0", "b": [1.5, None, {"c": "\u2028"}]})
+    store.put(("people", "bob"), "b", {"a": "y"}, ttl=60)
+    store.put(("people", "ann"), "k0", {"a": "again"}, index=False)
+    store.put(("old",), "gone", {"a": "z"}, ttl=1e-9)
+    lines = await lines_of(memory, tenant="from")
+    assert (await memory.import_lines(lines, tenant="to")).items == 4
+    assert await lines_of(memory, tenant="to") == lines
+    assert (await memory.import_lines(lines, tenant="to")).items == 0
+    kept = memory.store(tenant="to", index=index)
+    for how in ({}, {"query": "xxxx"}, {"filter": {"b": [1.5, None, {"c": "\u2028"}]}}):
+        assert [item.dict() for item in kept.search((), **how)] == [item.dict() for item in store.search((), **how)]
+    assert [json.loads(line)["key"] for line in await lines_of(memory, tenant="to", subject="ann")] == [
+        "k0",
+        "k1",
+        "k2",
+    ]
+    kept.put(("people", "ann"), "k1", {"a": "mine"})
+    await memory.import_lines(lines, tenant="to")
+    assert kept.get(("people", "ann"), "k1").value == {"a": "mine"}
+
+
+async def test_an_import_brings_no_item_back_that_was_forgotten(memory: Memory) -> None:
+    store = memory.store()
+    store.put(("people", "ann"), "old", {"n": 1})
+    lines = await lines_of(memory)
+    await memory.forget("ann", reason="asked", by="dpo")
+    assert (await memory.import_lines(lines)).items == 0
+    store.put(("people", "ann"), "new", {"n": 2})
+    lines = await lines_of(memory)
+    store.delete(("people", "ann"), "new")
+    assert (await memory.import_lines(lines)).items == 1, "what was put after a forget is new"
+    assert [item.key for item in store.search(())] == ["new"]
+
+
+async def test_many_items_are_carried_page_by_page(memory: Memory) -> None:
+    count = 2 * item_copies.PAGE
+    memory.store().batch([PutOp(("n", str(number % 7)), str(number), {"n": number}) for number in range(count)])
+    lines = await lines_of(memory)
+    assert (await memory.import_lines(lines, tenant="to")).items == count
+    assert await lines_of(memory, tenant="to") == lines
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"namespace": []},
+        {"namespace": ["a.b"]},
+        {"namespace": ["langgraph", "b"]},
+        {"namespace": [""]},
+        {"key": "\ud800"},
+        {"value": [1]},
+        {"vectors": {"a": "?"}},
+        {"vectors": {"a": "AAA="}},
+        {"expires_at": "never"},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_an_item_that_the_store_would_not_take_is_refused(change: dict[str, Any]) -> None:
+    with open_memory("memory://") as memory:
+        memory.store().put(("a",), "b", {"c": 1})
+        (line,) = memory.export_lines_sync()
+        with pytest.raises(ExportInvalid, match="Line 1 "):
+            memory.import_lines_sync([json.dumps({**json.loads(line), **change})], tenant="to")

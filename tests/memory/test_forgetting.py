@@ -205,6 +205,17 @@ async def test_who_returns_is_taken_in_and_forgotten_again(memory: Memory) -> No
     assert [receipt.id for receipt in await memory.receipts(tenant="t")] == [first.id, second.id, third.id]
 
 
+async def test_a_hold_on_who_was_forgotten_keeps_what_is_left(memory: Memory) -> None:
+    await fill(memory)
+    await memory.forget(WHO, tenant="t", **WHY)
+    hold = await memory.hold(WHO, reason="case", by="law", tenant="t")
+    with pytest.raises(SubjectHeld):
+        await memory.conversation("c1", tenant="t").delete()
+    assert (await memory.expire(default_ttl_s=0, tenant="t")).held
+    await memory.release(hold.id, by="law", tenant="t")
+    assert await memory.conversation("c1", tenant="t").delete()
+
+
 async def test_a_hold_keeps_it(memory: Memory) -> None:
     await fill(memory)
     holds = [await memory.hold(WHO, reason=reason, by="law", tenant="t") for reason in ("case 1", "case 2")]

@@ -199,6 +199,16 @@ def test_no_value_opens_elsewhere_or_changed(durable_url: str, column: content.C
         rows = [rows[0]]
 
 
+def test_a_spoiled_row_keeps_nobody_from_being_forgotten(durable_url: str, encryption: str | None) -> None:
+    with opened(durable_url, encryption) as memory:
+        filled(memory)
+        execute(durable_url, "UPDATE vertebra_memory_messages SET message = 'spoiled' WHERE conversation = 'a'")
+        execute(durable_url, "UPDATE vertebra_memory_messages SET role = 'tool' WHERE conversation = 'a' AND id = 2")
+        assert memory.forget_sync("p", reason="r", by="b", tenant="t").removed["messages"] == 4
+        for id in ("a", "b"):
+            assert texts(memory.conversation(id, tenant="t").messages_sync()) == ["[forgotten]"] * 2
+
+
 @pytest.mark.parametrize("table", ["messages", "facts", "items"])
 def test_a_row_of_a_plain_memory_that_is_no_json_is_told(durable_url: str, table: str) -> None:
     with opened(durable_url, None) as memory:

@@ -144,13 +144,13 @@ def _export(memory: Memory, options: argparse.Namespace) -> None:
             for line in lines:
                 print(line)
         return
-    kinds = ("conversations", "messages", "facts", "holds", "receipts")
+    kinds = ("conversations", "messages", "facts", "holds", "receipts", "items")
     data = {**dict.fromkeys(kinds, 0), "file": options.out}
     with _replacing(Path(options.out)) as file:
         for line in lines:
-            kind = json.loads(line)["type"]
-            if kind != "branch":
-                data[f"{kind}s"] += 1
+            kind = f"{json.loads(line)['type']}s"
+            if kind in kinds:
+                data[kind] += 1
             file.write(f"{line}\n")
     _tell(f"written to {options.out}", data, options)
 
@@ -192,6 +192,6 @@ def _tell(what: str, data: dict[str, Any], options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(data))
     else:
-        kinds = ("conversation", "message", "fact", "hold", "receipt")
+        kinds = ("conversation", "message", "fact", "hold", "receipt", "item")
         told = [counted(data[f"{kind}s"], kind) for kind in kinds if data[f"{kind}s"] or kind in kinds[:2]]
         print(clean(f"{', '.join(told)} {what}."))

@@ -18,6 +18,7 @@ from vertebra.memory.recall.snippets import Snippet
 from vertebra.memory.receipts import Receipt
 from vertebra.memory.records import Branch, ConversationRecord, Message, Provenance
 from vertebra.memory.summarising import Summary
+from vertebra.memory.vocabularies import tiktoken_counter
 from vertebra.memory.windows import Manifest, Window
 
 __all__ = [
@@ -49,4 +50,5 @@ __all__ = [
     "Window",
     "encoded",
     "open_memory",
+    "tiktoken_counter",
 ]

@@ -6,18 +6,20 @@ from dataclasses import dataclass, replace
 
 from vertebra.databases.database import Tx
 from vertebra.errors import ConversationExists, ConversationNotFound
-from vertebra.memory import content, learning, reading, summarising
+from vertebra.memory import content, item_copies, learning, reading, summarising
 from vertebra.memory.appending import insert
 from vertebra.memory.holds import Hold
 from vertebra.memory.holds import holds as all_holds
 from vertebra.memory.holds import insert as insert_hold
-from vertebra.memory.known_lines import Batch, Known, known_line
+from vertebra.memory.item_copies import ItemCopy
+from vertebra.memory.item_lines import item_line
+from vertebra.memory.known_lines import Batch, known_line
 from vertebra.memory.learning import Fact
 from vertebra.memory.lines import Carried, branch_line, head_line, message_line, summary_line
 from vertebra.memory.place import Place
 from vertebra.memory.pseudonyms import pseudonym
+from vertebra.memory.receipts import Receipt, receipts
 from vertebra.memory.receipts import insert as insert_receipt
-from vertebra.memory.receipts import receipts
 from vertebra.memory.records import MESSAGE_COLUMNS, ConversationRecord, Message, message_of
 
 PAGE = 500
@@ -33,6 +35,7 @@ class Imported:
     facts: int = 0
     holds: int = 0
     receipts: int = 0
+    items: int = 0
 
 
 class Export:
@@ -44,6 +47,7 @@ class Export:
         self._record: ConversationRecord | None = None
         self._done = 0
         self._fact: tuple[str, int] | None = None if id is not None else ("", 0)
+        self._item: int | None = None if id is not None else 0
 
     def more(self, tx: Tx) -> list[str] | None:
         """The next lines; None at the end. A conversation is exported as it stands when it is reached."""
@@ -65,9 +69,14 @@ class Export:
                     *map(branch_line, branches),
                     *(summary_line(s) for s in summaries if s.branch in {b.name for b in branches}),
                 ]
-        return None if self._fact is None else self._rest(tx, *self._fact)
+        if self._fact is not None and (lines := self._rest(tx, *self._fact)):
+            return lines
+        if self._item is None:
+            return None
+        copies, self._item = item_copies.page(tx, self._tenant, self._subject, self._item)
+        return [item_line(copy) for copy in copies] if copies or self._item is not None else None
 
-    def _rest(self, tx: Tx, subject: str, id: int) -> list[str] | None:
+    def _rest(self, tx: Tx, subject: str, id: int) -> list[str]:
         """The facts after this one, or what comes after the last of them."""
         names = () if self._subject is None else (self._subject, pseudonym(self._subject))
         facts = learning.page(tx, self._tenant, names, after=(subject, id), limit=PAGE)
@@ -76,8 +85,8 @@ class Export:
             return [known_line(fact) for fact in facts]
         self._fact = None
         holds = [hold for hold in all_holds(tx, self._tenant, released=True) if not names or hold.subject in names]
-        rest: list[Known] = [*holds, *receipts(tx, self._tenant, subject=self._subject)]
-        return [known_line(item) for item in rest] or None
+        rest: list[Hold | Receipt] = [*holds, *receipts(tx, self._tenant, subject=self._subject)]
+        return [known_line(item) for item in rest]
 
     def _page(self, tx: Tx, record: ConversationRecord) -> list[str]:
         there = reading.conversations(tx, self._tenant, id=record.id)
@@ -141,6 +150,8 @@ def put_known(tx: Tx, tenant: str, batch: Batch) -> int:
             if not all_holds(tx, tenant, id=item.id, released=True):
                 insert_hold(tx, tenant, item)
                 new += 1
+        elif isinstance(item, ItemCopy):
+            new += item_copies.put(tx, tenant, item)
         elif not receipts(tx, tenant, id=item.id):
             insert_receipt(tx, tenant, item)
             new += 1

@@ -49,7 +49,10 @@ class Estimator:
 
 
 def encoded(encode: Callable[[str], Sized]) -> TokenCounter:
-    """Count by an encoding: ``encoded(tiktoken.get_encoding("o200k_base").encode)``. Nothing is downloaded here."""
+    """Count by an encoding: what makes tokens of a text, such as a tokenizer's ``encode``.
+
+    Of tiktoken's see ``tiktoken_counter``, which downloads nothing.
+    """
 
     def count(chat: ChatMessage) -> int:
         texts, others = _contents(chat.to_openai())

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vertebra.databases.database import Tx
+from vertebra.errors import ContentTampered, StoreCorrupt
 from vertebra.memory import content, holds, items, learning, receipts, summarising
 from vertebra.memory.learning import Fact
 from vertebra.memory.messages import read_kept
@@ -17,7 +18,7 @@ from vertebra.memory.place import Place, Whom
 from vertebra.memory.pseudonyms import pseudonym
 from vertebra.memory.recall import index
 from vertebra.memory.receipts import Receipt
-from vertebra.memory.tombstones import tombstone
+from vertebra.memory.tombstones import tombstone, unknown
 
 BATCH = 200
 
@@ -133,14 +134,17 @@ class Forgetting:
 
 def _messages(tx: Tx, place: Place) -> int:
     rows = tx.all(
-        "SELECT id, message, append_key FROM vertebra_memory_messages "
+        "SELECT id, role, message, append_key FROM vertebra_memory_messages "
         "WHERE tenant = ? AND conversation = ? AND forgotten_at IS NULL ORDER BY id LIMIT ?",
         *(*place.scope, BATCH),
     )
     now = tx.now()
-    for number, text, key in rows:
+    for number, role, text, key in rows:
         of = (*place.scope, int(number))
-        left = tombstone(content.MESSAGE.read(tx, text, read_kept, *of)).to_json()
+        try:
+            left = tombstone(content.MESSAGE.read(tx, text, read_kept, *of)).to_json()
+        except (ContentTampered, StoreCorrupt):  # a row that somebody spoiled must not keep the others
+            left = unknown(role).to_json()
         changed: tuple[Any, ...] = (content.MESSAGE.seal(tx, left, *of), _kept_key(key), now)
         tx.execute(
             "UPDATE vertebra_memory_messages SET message = ?, append_key = ?, forgotten_at = ? "

@@ -11,6 +11,7 @@ from vertebra.databases.database import Tx
 from vertebra.errors import HoldNotFound, SubjectHeld
 from vertebra.memory import content
 from vertebra.memory.place import Whom
+from vertebra.memory.pseudonyms import pseudonym
 
 COLUMNS = "h.id, h.subject, h.reason, h.placed_by, h.placed_at, h.released_by, h.released_at"
 
@@ -85,7 +86,8 @@ def holds(
 
 
 def require_free(tx: Tx, whom: Whom) -> None:
-    """Raise ``SubjectHeld``, which names the holds."""
-    standing = [hold.id for hold in holds(tx, whom.tenant, subject=whom.subject)]
+    """Raise ``SubjectHeld``, which names the holds: those on who was forgotten, and has returned, too."""
+    name = pseudonym(whom.subject)
+    standing = [hold.id for hold in holds(tx, whom.tenant) if pseudonym(hold.subject) == name]
     if standing:
         raise SubjectHeld(f"{whom.subject!r} is kept by legal hold {', '.join(standing)}.", holds=standing)

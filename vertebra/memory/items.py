@@ -12,7 +12,7 @@ from vertebra.memory import content
 
 PAGE = 500
 COLUMNS = "i.namespace, i.key, i.value, i.created_at, i.updated_at, i.position"
-_LIVE = "(i.expires_at IS NULL OR i.expires_at > ?)"
+LIVE = "(i.expires_at IS NULL OR i.expires_at > ?)"
 
 Namespace = tuple[str, ...]
 
@@ -61,7 +61,7 @@ def get(tx: Tx, tenant: str, namespace: Namespace, key: str, *, refresh: bool) -
     place, now = (tenant, encoded(namespace), key), tx.now()
     row = tx.one(
         f"SELECT {COLUMNS} FROM vertebra_memory_items i "
-        f"WHERE i.tenant = ? AND i.namespace = ? AND i.key = ? AND {_LIVE}",
+        f"WHERE i.tenant = ? AND i.namespace = ? AND i.key = ? AND {LIVE}",
         *(*place, now),
     )
     if row is None:
@@ -93,7 +93,7 @@ def under(tx: Tx, tenant: str, prefix: Namespace) -> Iterator[Item]:
     while True:
         rows = tx.all(
             f"SELECT {COLUMNS} FROM vertebra_memory_items i "
-            f"WHERE i.tenant = ? AND i.position > ? AND {_LIVE}{where} ORDER BY i.position LIMIT ?",
+            f"WHERE i.tenant = ? AND i.position > ? AND {LIVE}{where} ORDER BY i.position LIMIT ?",
             *(tenant, after, now, *values, PAGE),
         )
         yield from (item_of(tx, tenant, row) for row in rows)
@@ -128,14 +128,14 @@ def _under(prefix: Namespace) -> tuple[str, list[bytes]]:
 def namespaces(tx: Tx, tenant: str) -> list[Namespace]:
     """Each namespace that has an item."""
     rows = tx.all(
-        f"SELECT DISTINCT i.namespace FROM vertebra_memory_items i WHERE i.tenant = ? AND {_LIVE}", tenant, tx.now()
+        f"SELECT DISTINCT i.namespace FROM vertebra_memory_items i WHERE i.tenant = ? AND {LIVE}", tenant, tx.now()
     )
     return [_decoded(row[0]) for row in rows]
 
 
 def change(tx: Tx, tenant: str, changes: Sequence[Change]) -> None:
     """Put and delete, in their order. A key that is there keeps its place and the time at which it was made."""
-    tx.lock(json.dumps(["vertebra memory items", tenant]))
+    lock(tx, tenant)
     now = tx.now()
     for one in changes:
         place = (tenant, encoded(one.namespace), one.key)
@@ -163,6 +163,11 @@ def change(tx: Tx, tenant: str, changes: Sequence[Change]) -> None:
                 "VALUES (?, ?, ?, ?, ?)",
                 *(*place, path, content.ITEM_VECTOR.seal_bytes(tx, vector, *of, path)),
             )
+
+
+def lock(tx: Tx, tenant: str) -> None:
+    """One writer of a tenant's items: each new one has a place after all others."""
+    tx.lock(json.dumps(["vertebra memory items", tenant]))
 
 
 def forget(tx: Tx, tenant: str, subject: str) -> int:

@@ -1,4 +1,7 @@
-"""The lines of an export that belong to no conversation: facts, legal holds, receipts of what was forgotten."""
+"""The lines of an export that belong to no conversation: facts, legal holds, receipts of what was forgotten.
+
+Those of items stand in ``item_lines``.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,13 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from vertebra.memory.holds import Hold
+from vertebra.memory.item_copies import ItemCopy
 from vertebra.memory.learning import Fact, Source
 from vertebra.memory.messages import canonical
 from vertebra.memory.place import KEY_BYTES, name_of, text_of
 from vertebra.memory.receipts import Receipt
 
-Known = Fact | Hold | Receipt
+Known = Fact | Hold | Receipt | ItemCopy
 """What is kept beside conversations."""
 
 
@@ -105,10 +109,18 @@ class Batch:
 
     def takes(self, item: Known, limit: int) -> bool:
         """Whether it belongs with the others."""
-        last = self.items[-1]
-        return len(self.items) < limit and (type(last), last.subject) == (type(item), item.subject)
+        return len(self.items) < limit and _whose(self.items[-1]) == _whose(item)
 
 
-def known_line(item: Known) -> str:
+def kind_of(item: Known) -> str:
+    """As a line is called."""
+    return "item" if isinstance(item, ItemCopy) else type(item).__name__.lower()
+
+
+def _whose(item: Known) -> tuple[str, str | None]:
+    return kind_of(item), None if isinstance(item, ItemCopy) else item.subject
+
+
+def known_line(item: Fact | Hold | Receipt) -> str:
     """The line of a fact, a hold or a receipt."""
-    return canonical({"type": type(item).__name__.lower(), **asdict(item)})
+    return canonical({"type": kind_of(item), **asdict(item)})

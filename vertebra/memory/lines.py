@@ -1,6 +1,6 @@
 """The JSON Lines of an export: a line for each conversation, each followed by its branches and messages; then the rest.
 
-Format 2 has facts, holds, receipts, time to live and tombstones; 1, which had none of them, is still read.
+Format 2 has facts, holds, receipts, items, time to live and tombstones; 1, which had none of them, is still read.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from vertebra.errors import ExportInvalid, UsageError
+from vertebra.memory.item_lines import ItemLine
 from vertebra.memory.known_lines import Batch, FactLine, HoldLine, Known, Line, ReceiptLine
 from vertebra.memory.messages import ChatMessage, canonical
 from vertebra.memory.place import KEY_BYTES, name_of, text_of
@@ -74,7 +75,7 @@ class SummaryLine(Line):
     provenance: Provenance
 
 
-AnyLine = ConversationLine | BranchLine | SummaryLine | MessageLine | FactLine | HoldLine | ReceiptLine
+AnyLine = ConversationLine | BranchLine | SummaryLine | MessageLine | FactLine | HoldLine | ReceiptLine | ItemLine
 _ANY: TypeAdapter[AnyLine] = TypeAdapter(Annotated[AnyLine, Field(discriminator="type")])
 
 
@@ -133,7 +134,7 @@ def read_lines(lines: Iterable[str]) -> Iterator[Carried | Batch]:
         if not isinstance(line, BranchLine | SummaryLine | MessageLine) and carried is not None:
             yield _whole(carried, number)
             carried = None
-        if isinstance(line, FactLine | HoldLine | ReceiptLine):
+        if isinstance(line, FactLine | HoldLine | ReceiptLine | ItemLine):
             item = _known(line, number)
             if batch.items and not batch.takes(item, BATCH):
                 yield batch
@@ -155,7 +156,7 @@ def read_lines(lines: Iterable[str]) -> Iterator[Carried | Batch]:
         yield batch
 
 
-def _known(line: FactLine | HoldLine | ReceiptLine, number: int) -> Known:
+def _known(line: FactLine | HoldLine | ReceiptLine | ItemLine, number: int) -> Known:
     try:
         return line.known()
     except (UsageError, ValueError) as error:

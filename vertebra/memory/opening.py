@@ -18,7 +18,7 @@ from vertebra.memory.carrying import Export, Imported
 from vertebra.memory.conversation import Conversation
 from vertebra.memory.facts import Facts
 from vertebra.memory.keeping import Keeping
-from vertebra.memory.known_lines import Batch
+from vertebra.memory.known_lines import Batch, kind_of
 from vertebra.memory.lines import Carried, read_lines
 from vertebra.memory.migrations import KEYS, is_empty, migrate
 from vertebra.memory.place import name_of, place, tenant_of, whom
@@ -138,7 +138,7 @@ class Memory(Keeping, Recalling):
     async def export_lines(
         self, *, tenant: str | None = None, subject: str | None = None, conversation: str | None = None
     ) -> AsyncIterator[str]:
-        """JSON Lines, without line ends, of all that a tenant has, of a subject, or of one conversation.
+        """JSON Lines, without line ends, of all that a tenant has, of a subject, or of one conversation alone.
 
         Each conversation as it stands when it is reached. Raises ``ConversationNotFound`` for one that is not there.
         """
@@ -203,7 +203,7 @@ class _Counts:
     def add(self, carried: Carried | Batch, new: int) -> None:
         so_far = self.imported
         if isinstance(carried, Batch):
-            kind = f"{type(carried.items[0]).__name__.lower()}s"
+            kind = f"{kind_of(carried.items[0])}s"
             self.imported = replace(so_far, **{kind: getattr(so_far, kind) + new})
         elif new:
             messages = so_far.messages + len(carried.messages)

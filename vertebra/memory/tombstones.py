@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, get_args
 
-from vertebra.memory.messages import ChatMessage
+from vertebra.memory.messages import ChatMessage, Role
 
 TEXT = "[forgotten]"
 NAME = "forgotten"
@@ -24,6 +24,14 @@ def tombstone(chat: ChatMessage) -> ChatMessage:
         left["tool_calls"] = [{"id": _call_id(call.id), "function": function} for call in chat.tool_calls]
         del left["content"]
     return ChatMessage.model_validate(left)
+
+
+def unknown(role: str) -> ChatMessage:
+    """What is left of a message that cannot be read."""
+    known = role if role in get_args(Role) else "user"
+    return ChatMessage.model_validate(
+        {"role": known, "content": TEXT, **({"tool_call_id": _call_id("")} if known == "tool" else {})}
+    )
 
 
 def _call_id(id: str) -> str:
