@@ -57,7 +57,8 @@ def search(memory: Memory, options: argparse.Namespace) -> None:
     terminal, now = Terminal.of(sys.stdout), time.time()
     for hit in found:
         branch = "" if hit.branch == "main" else f" ({hit.branch})"
-        print(terminal.line(f"{hit.conversation}{branch} {hit.id}: {hit.role}, {ago(now - hit.at)}"))
+        what = hit.role if hit.kind == "message" else hit.kind
+        print(terminal.line(f"{hit.conversation}{branch} {hit.id}: {what}, {ago(now - hit.at)}"))
         print(f"  {_marked(hit, terminal)}")
     print(f"{counted(len(found), 'hit')}.")
 

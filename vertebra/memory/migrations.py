@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vertebra.databases import migrating
 from vertebra.databases.database import Database
-from vertebra.memory.recall.tables import RECALL, REMOVALS
+from vertebra.memory.recall.tables import RECALL, REMOVALS, SUMMARIES
 
 MIGRATIONS: migrating.Migrations = (
     (
@@ -182,6 +182,7 @@ MIGRATIONS: migrating.Migrations = (
         """,
     ),
     REMOVALS,
+    SUMMARIES,
 )
 
 

@@ -9,9 +9,12 @@ from vertebra.databases.database import Tx
 from vertebra.memory import reading
 from vertebra.memory.messages import ChatMessage, read_message
 from vertebra.memory.place import Place
+from vertebra.memory.recall import index
+from vertebra.memory.recall.index import Entry
+from vertebra.memory.recall.scope import SUMMARY
 from vertebra.memory.records import Message, Provenance
 
-_COLUMNS = "s.branch, s.low, s.high, s.text, s.at, s.thread, s.run, s.node, s.step, s.model"
+_COLUMNS = "s.branch, s.low, s.high, s.text, s.at, s.thread, s.run, s.node, s.step, s.model, s.number"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,8 @@ class Summary:
     text: str
     at: float = 0.0
     provenance: Provenance = field(default_factory=Provenance)
+    id: int = field(default=0, compare=False)
+    """Its number in the conversation, by which a search names it; 0 until it is kept."""
 
     @property
     def chat(self) -> ChatMessage:
@@ -76,14 +81,21 @@ def of_conversation(tx: Tx, place: Place, upto: int) -> list[Summary]:
 
 
 def add(tx: Tx, place: Place, summary: Summary, at: float | None = None) -> None:
-    """Keep a summary, the first that ends where it ends; the conversation is locked."""
-    where = summary.provenance
-    tx.execute(
-        "INSERT INTO vertebra_memory_summaries (tenant, conversation, branch, low, high, text, at, thread, run, node, "
-        "step, model) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        *(*place.scope, place.branch, summary.first, summary.upto, summary.text, tx.now() if at is None else at),
-        *(where.thread, where.run, where.node, where.step, where.model),
+    """Keep a summary, the first that ends where it ends, and let it be found; the conversation is locked."""
+    where, made_at = summary.provenance, tx.now() if at is None else at
+    row = tx.one(
+        "SELECT max(number) FROM vertebra_memory_summaries WHERE tenant = ? AND conversation = ?", *place.scope
     )
+    number = 1 + (0 if row is None or row[0] is None else int(row[0]))
+    if tx.execute(
+        "INSERT INTO vertebra_memory_summaries (tenant, conversation, branch, low, high, text, at, thread, run, node, "
+        "step, model, number) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (tenant, conversation, branch, high) DO NOTHING",
+        *(*place.scope, place.branch, summary.first, summary.upto, summary.text, made_at),
+        *(where.thread, where.run, where.node, where.step, where.model, number),
+    ):
+        said = (number, place.branch, "system", made_at, summary.text)
+        index.add(tx, Entry(place.tenant, SUMMARY, place.id, *said))
 
 
 def remove(tx: Tx, place: Place) -> int:
@@ -114,9 +126,10 @@ def blocks(messages: Sequence[Message], sizes: Sequence[int], keep: int, most: i
 
 
 def _summary(row: Sequence[object]) -> Summary:
-    branch, low, high, text, made_at, thread, run, node, step, model = row
+    branch, low, high, text, made_at, thread, run, node, step, model, number = row
     where = Provenance(_text(thread), _text(run), _text(node), None if step is None else int(str(step)), _text(model))
-    return Summary(str(branch), int(str(low)), int(str(high)), str(text), float(str(made_at)), where)
+    made = (str(text), float(str(made_at)), where, int(str(number)))
+    return Summary(str(branch), int(str(low)), int(str(high)), *made)
 
 
 def _text(value: object) -> str | None:

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 from vertebra.databases.database import Tx
 from vertebra.memory.messages import ChatMessage
-from vertebra.memory.recall.scope import MESSAGE
+from vertebra.memory.recall.scope import MESSAGE, SUMMARY
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """``table`` has the columns tenant, conversation and id; ``text`` makes of its ``column`` what was indexed."""
+    """``table`` has tenant, conversation and the ``number``; ``text`` makes of its ``column`` what was indexed."""
 
     table: str
+    number: str
     column: str
     text: Callable[[str], str]
 
@@ -24,7 +25,10 @@ def _of_message(column: str) -> str:
     return ChatMessage.model_validate(json.loads(column)).text
 
 
-KINDS: Mapping[str, Kind] = {MESSAGE: Kind("vertebra_memory_messages", "message", _of_message)}
+KINDS: Mapping[str, Kind] = {
+    MESSAGE: Kind("vertebra_memory_messages", "id", "message", _of_message),
+    SUMMARY: Kind("vertebra_memory_summaries", "number", "text", str),
+}
 
 
 def texts(tx: Tx, tenant: str, wanted: Sequence[tuple[str, str, int]]) -> list[str | None]:
@@ -33,7 +37,7 @@ def texts(tx: Tx, tenant: str, wanted: Sequence[tuple[str, str, int]]) -> list[s
     for kind, conversation, number in wanted:
         source = KINDS[kind]
         row = tx.one(
-            f"SELECT {source.column} FROM {source.table} WHERE tenant = ? AND conversation = ? AND id = ?",
+            f"SELECT {source.column} FROM {source.table} WHERE tenant = ? AND conversation = ? AND {source.number} = ?",
             *(tenant, conversation, number),
         )
         found.append(None if row is None else source.text(row[0]))
