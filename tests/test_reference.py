@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from vertebra.cli.differing import diff_data
+from vertebra.cli.embedding import embedded_data
 from vertebra.cli.histories import edge_data, tree_data
 from vertebra.cli.keeping import fact_data, hold_data, receipt_data
 from vertebra.cli.looking import proof_data
@@ -32,6 +33,7 @@ from vertebra.memory import (
     Branch,
     ChatMessage,
     ConversationRecord,
+    Embedded,
     Expired,
     Fact,
     Hit,
@@ -277,6 +279,7 @@ def test_the_keys_of_json_are_listed() -> None:
         "a pruning": pruned_data(Pruned()),
         "a rekeying": rekeyed_data(0, None),
         "a hit": hit_data(Hit("message", "c", "main", 1, None, "user", 0.0, 0.0, 1, 0.0, None, None, Snippet(""))),
+        "an embedding": embedded_data(Embedded(0, 0), "e"),
         "an import": dataclasses.asdict(Imported(0, 0, 0)),
         "a fact": fact_data(Fact(1, "s", "p", 1, None, None, 0.0)),
         "a hold": hold_data(Hold("h", "s", "r", "b", 0.0)),

@@ -60,6 +60,28 @@ def test_search(filled: Shell) -> None:
     assert filled("memory", "search", "night", "--tag", "never").stdout == "0 hits.\n"
 
 
+def test_embedded_from_the_shell_it_is_found_by_meaning(filled: Shell) -> None:
+    by = ("--embedder", "hashing")
+    assert filled("memory", "search", "night", "--mode", "vectors").returncode == 2
+    assert filled("memory", "embed", "--embedder", "oracle").returncode == 2
+    assert "--embedder" in filled("memory", "embed").stderr
+    waiting = filled("memory", "search", "He coughs", *by)
+    assert (waiting.returncode, "4 entries have no vector" in waiting.stderr) == (0, True)
+    first = filled.json("memory", "embed", *by, "--limit", "1")
+    assert first == {"embedded": 1, "waiting": 3, "embedder": "hashing-256"}
+    told = filled("memory", "embed", *by, "--drop-others")
+    assert (told.stdout, told.stderr) == ("3 entries embedded by hashing-256.\n", "")
+    assert filled("memory", "embed", *by).stdout == "0 entries embedded by hashing-256.\n"
+    found = filled.json("memory", "search", "Since when?", *by, "--mode", "vectors", "--limit", "1")
+    assert [(hit["id"], hit["vector_rank"], hit["text_rank"]) for hit in found] == [(4, 1, None)]
+    both = filled.json("memory", "search", "Since when?", *by, "--limit", "1")
+    assert [(hit["id"], hit["vector_rank"], hit["text_rank"]) for hit in both] == [(4, 1, 1)]
+    asked = ("--embedder", "openai:nomic:embed:8")
+    assert filled.json("memory", "embed", *asked)["embedder"] == "openai/nomic:embed/8"
+    assert filled.json("memory", "search", "b", *asked, "--mode", "vectors", "--limit", "1")[0]["id"] == 1
+    assert len(filled.model.books.paid()) == 2
+
+
 def test_show(filled: Shell) -> None:
     shown = filled("memory", "show", "visit-42").stdout
     for text in ("Cough", "user ann", "\\x1b[31m", 'look_up({"drug": "lisinopril"})', "[image_url]", "draft"):

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
+from vertebra.cli.embedding import embed, embedder_of
 from vertebra.cli.keeping import ACTIONS
 from vertebra.cli.loading import encryption_key
 from vertebra.cli.printing import counted
@@ -20,20 +21,20 @@ from vertebra.cli.searching import search
 from vertebra.cli.terminal import Terminal, ago, clean, clock, fit
 from vertebra.databases import StoreUrl
 from vertebra.errors import StoreUnavailable, UsageError
-from vertebra.memory import Branch, ConversationRecord, Memory, Message, open_memory
+from vertebra.memory import Branch, ConversationRecord, Embedder, Memory, Message, open_memory
 
 
 def execute(options: argparse.Namespace) -> int:
     """Run the subcommand that was parsed; returns the exit code."""
-    action = {"ls": _ls, "show": _show, "search": search, "export": _export, "import": _import, **ACTIONS}[
-        options.action
-    ]
-    with _open(options.memory, make=options.action == "import") as memory:
+    actions = {"ls": _ls, "show": _show, "search": search, "embed": embed, "export": _export, "import": _import}
+    action = {**actions, **ACTIONS}[options.action]
+    embedder = embedder_of(getattr(options, "embedder", None))
+    with _open(options.memory, embedder, make=options.action == "import") as memory:
         action(memory, options)
     return 0
 
 
-def _open(url: str, *, make: bool) -> Memory:
+def _open(url: str, embedder: Embedder | None, *, make: bool) -> Memory:
     """A memory that is there; only an import makes one. Raises ``StoreError``, ``UsageError``."""
     parsed = StoreUrl.parse(url)
     if parsed.backend == "memory":
@@ -42,7 +43,7 @@ def _open(url: str, *, make: bool) -> Memory:
         raise StoreUnavailable(
             f"There is no database {parsed.path!r}.", remedy="name it with --memory, or set VERTEBRA_MEMORY."
         )
-    return open_memory(url, encryption=encryption_key())
+    return open_memory(url, embedder=embedder, encryption=encryption_key())
 
 
 def conversation_data(record: ConversationRecord) -> dict[str, Any]:

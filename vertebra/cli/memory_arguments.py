@@ -16,7 +16,7 @@ def add_parser(commands: Any) -> None:
     """Add the command ``memory`` to the command line."""
     memory = commands.add_parser("memory", help="look at conversations and facts, carry them out and in, and end them")
     actions = memory.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for add in (_ls, _show, _search, _export, _import):
+    for add in (_ls, _show, _search, _embed, _export, _import):
         add(actions)
     keeping_arguments.add_actions(actions, _where)
 
@@ -53,9 +53,10 @@ def _search(actions: Any) -> None:
     search = command(
         actions,
         "search",
-        "find what was said, by its words, in all conversations of a memory, best first",
+        "find what was said, by its words or its meaning, in all conversations of a memory, best first",
         "vertebra memory search 'coughing at night' --subject patient-7",
         "vertebra memory search penicillin --role user --since 30d --json | jq -r '.[].conversation'",
+        "vertebra memory search 'what is he allergic to?' --embedder minilm",
     )
     search.add_argument("query", metavar="QUERY", help="plain text; nothing in it is an operator")
     search.add_argument("--subject", metavar="SUBJECT", help="only in conversations with this person or case")
@@ -64,7 +65,39 @@ def _search(actions: Any) -> None:
     search.add_argument("--tag", metavar="TAG", action="append", help="only with this tag; may be given again")
     search.add_argument("--since", type=span, metavar="SPAN", help="only what was said since, such as 30d, 12h, 45min")
     search.add_argument("--limit", type=count, metavar="N", default=10, help="at most so many (default: 10)")
+    _embedder(search, help="find by meaning, too, by this one's vectors (see embed)", required=False)
+    search.add_argument(
+        "--mode",
+        choices=("both", "text", "vectors"),
+        default="both",
+        help="by words and meaning, or by one of them (default: both, which without --embedder is text)",
+    )
     _where(search)
+
+
+def _embed(actions: Any) -> None:
+    embed = command(
+        actions,
+        "embed",
+        "make the vectors that a tenant's entries lack, so that they are found by meaning; it may be repeated",
+        "vertebra memory embed --embedder minilm",
+        "vertebra memory embed --embedder openai:text-embedding-3-large --limit 1000 --json",
+    )
+    _embedder(embed, help="who makes them", required=True)
+    embed.add_argument("--limit", type=count, metavar="N", help="at most so many now")
+    embed.add_argument(
+        "--drop-others", action="store_true", help="when none is lacking, remove the vectors of other embedders"
+    )
+    _where(embed)
+
+
+def _embedder(action: argparse.ArgumentParser, *, help: str, required: bool) -> None:
+    action.add_argument(
+        "--embedder",
+        metavar="EMBEDDER",
+        required=required,
+        help=f"{help}: minilm, openai[:MODEL[:DIMENSIONS]] (OPENAI_BASE_URL, OPENAI_API_KEY), or hashing, for tests",
+    )
 
 
 def _export(actions: Any) -> None:

@@ -233,6 +233,6 @@ def _total(calls: Sequence[CallRecord]) -> str:
     )
 
 
-def counted(number: int, what: str) -> str:
-    """``1 call``, ``2 calls``."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def counted(number: int, what: str, many: str | None = None) -> str:
+    """``1 call``, ``2 calls``; ``many`` where it is not made by an s."""
+    return f"{number} {what if number == 1 else many or f'{what}s'}"

@@ -1,4 +1,4 @@
-"""``vertebra memory search``: what was said, found again by its words."""
+"""``vertebra memory search``: what was said, found again by its words or its meaning."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from vertebra.cli.printing import counted
 from vertebra.cli.terminal import Terminal, ago, clean
+from vertebra.errors import UsageError
 from vertebra.memory import Hit, Memory
 
 
@@ -24,13 +25,18 @@ def hit_data(hit: Hit) -> dict[str, Any]:
         "role": hit.role,
         "at": hit.at,
         "score": hit.score,
+        "text_rank": hit.text_rank,
+        "vector_rank": hit.vector_rank,
+        "similarity": hit.similarity,
         "snippet": hit.snippet.text,
         "marks": [list(mark) for mark in hit.snippet.marks],
     }
 
 
 def search(memory: Memory, options: argparse.Namespace) -> None:
-    """Print what was found, best first."""
+    """Print what was found, best first; what waits for its vector is told on standard error."""
+    if options.mode == "vectors" and options.embedder is None:
+        raise UsageError("Nothing is found by vectors without an embedder.", remedy="add --embedder minilm.")
     found = memory.search_sync(
         options.query,
         tenant=options.tenant,
@@ -40,15 +46,19 @@ def search(memory: Memory, options: argparse.Namespace) -> None:
         tags=options.tag or (),
         since=None if options.since is None else time.time() - options.since,
         limit=options.limit,
-        mode="text",
+        mode=options.mode,
     )
+    if found.waiting:
+        told = counted(found.waiting, "entry has", "entries have")
+        print(f"{told} no vector of {memory.embedder.name} yet: vertebra memory embed.", file=sys.stderr)  # type: ignore[union-attr]
     if options.json:
         print(json.dumps([hit_data(hit) for hit in found]))
         return
     terminal, now = Terminal.of(sys.stdout), time.time()
     for hit in found:
         branch = "" if hit.branch == "main" else f" ({hit.branch})"
-        print(terminal.line(f"{hit.conversation}{branch} {hit.id}: {hit.role}, {ago(now - hit.at)}"))
+        what = hit.role if hit.kind == "message" else hit.kind
+        print(terminal.line(f"{hit.conversation}{branch} {hit.id}: {what}, {ago(now - hit.at)}"))
         print(f"  {_marked(hit, terminal)}")
     print(f"{counted(len(found), 'hit')}.")
 

@@ -101,7 +101,8 @@ def branch_line(branch: Branch) -> str:
 
 def summary_line(summary: Summary) -> str:
     """The line of a summary."""
-    return canonical(SummaryLine(**asdict(summary)).model_dump(mode="json"))
+    carried = {name: value for name, value in asdict(summary).items() if name != "id"}
+    return canonical(SummaryLine(**carried).model_dump(mode="json"))
 
 
 def message_line(message: Message) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vertebra.databases import migrating
 from vertebra.databases.database import Database, Tx
 from vertebra.databases.vault import key_table
-from vertebra.memory.recall.tables import RECALL, REMOVALS, SEALED_VECTORS
+from vertebra.memory.recall.tables import RECALL, REMOVALS, SEALED_VECTORS, SUMMARIES
 
 KEYS = "vertebra_memory_keys"
 """A memory has keys of its own, whatever else is in its database."""
@@ -187,6 +187,7 @@ MIGRATIONS: migrating.Migrations = (
     ),
     (key_table(KEYS), *SEALED_VECTORS),
     REMOVALS,
+    SUMMARIES,
 )
 
 _WITH_CONTENT = tuple(f"vertebra_memory_{name}" for name in ("conversations", "facts", "items", "holds", "receipts"))

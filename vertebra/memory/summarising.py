@@ -10,9 +10,12 @@ from vertebra.databases.database import Tx
 from vertebra.memory import content, reading
 from vertebra.memory.messages import ChatMessage, read_message
 from vertebra.memory.place import Place
+from vertebra.memory.recall import index
+from vertebra.memory.recall.index import Entry
+from vertebra.memory.recall.scope import SUMMARY
 from vertebra.memory.records import Message, Provenance
 
-_COLUMNS = "s.branch, s.low, s.high, s.text, s.at, s.thread, s.run, s.node, s.step, s.model"
+_COLUMNS = "s.branch, s.low, s.high, s.text, s.at, s.thread, s.run, s.node, s.step, s.model, s.number"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,8 @@ class Summary:
     text: str
     at: float = 0.0
     provenance: Provenance = field(default_factory=Provenance)
+    id: int = field(default=0, compare=False)
+    """Its number in the conversation, by which a search names it; 0 until it is kept."""
 
     @property
     def chat(self) -> ChatMessage:
@@ -77,16 +82,22 @@ def of_conversation(tx: Tx, place: Place, upto: int) -> list[Summary]:
 
 
 def add(tx: Tx, place: Place, summary: Summary, at: float | None = None) -> None:
-    """Keep a summary, the first that ends where it ends; the conversation is locked."""
-    where = summary.provenance
-    tx.execute(
+    """Keep a summary, the first that ends where it ends, and let it be found; the conversation is locked."""
+    where, made_at = summary.provenance, tx.now() if at is None else at
+    row = tx.one(
+        "SELECT max(number) FROM vertebra_memory_summaries WHERE tenant = ? AND conversation = ?", *place.scope
+    )
+    number = 1 + (0 if row is None or row[0] is None else int(row[0]))
+    if tx.execute(
         "INSERT INTO vertebra_memory_summaries (tenant, conversation, branch, low, high, text, at, thread, run, node, "
-        "step, model) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        "step, model, number) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (tenant, conversation, branch, high) DO NOTHING",
         *(*place.scope, place.branch, summary.first, summary.upto),
         content.SUMMARY.seal(tx, summary.text, *place.scope, place.branch, summary.upto),
-        tx.now() if at is None else at,
-        *(where.thread, where.run, where.node, where.step, where.model),
-    )
+        *(made_at, where.thread, where.run, where.node, where.step, where.model, number),
+    ):
+        said = (number, place.branch, "system", made_at, summary.text)
+        index.add(tx, Entry(place.tenant, SUMMARY, place.id, *said))
 
 
 def remove(tx: Tx, place: Place) -> int:
@@ -117,7 +128,7 @@ def blocks(messages: Sequence[Message], sizes: Sequence[int], keep: int, most: i
 
 
 def _summary(tx: Tx, place: Place, row: Sequence[Any]) -> Summary:
-    branch, low, high, text, made_at, thread, run, node, step, model = row
+    branch, low, high, text, made_at, thread, run, node, step, model, number = row
     where = Provenance(thread, run, node, None if step is None else int(step), model)
     said = content.SUMMARY.unseal(tx, text, *place.scope, branch, int(high))
-    return Summary(branch, int(low), int(high), said, float(made_at), where)
+    return Summary(branch, int(low), int(high), said, float(made_at), where, int(number))

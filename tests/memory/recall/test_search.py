@@ -12,12 +12,16 @@ from hypothesis import strategies as st
 
 from tests.memory.parts import user
 from vertebra import open_memory
-from vertebra.databases import StoreUrl, open_database
+from vertebra.databases import StoreUrl, migrating, open_database
+from vertebra.databases.database import Tx
 from vertebra.errors import UsageError
-from vertebra.memory import HashingEmbedder, Memory
+from vertebra.memory import HashingEmbedder, Memory, Summary, summarising
+from vertebra.memory.migrations import MIGRATIONS
+from vertebra.memory.place import Place
 from vertebra.memory.recall import lookup
 from vertebra.memory.recall.index import prefix_of
 from vertebra.memory.recall.ranking import Asked, bm25, fused
+from vertebra.memory.recall.tables import SUMMARIES
 
 
 def found(memory: Memory, query: str, **bounds: Any) -> list[int]:
@@ -310,3 +314,60 @@ def test_reciprocal_rank_fusion() -> None:
     assert fused(["a", "b"], ["b", "c"]) == {"b": 1 / 62 + 1 / 61, "a": 1 / 61, "c": 1 / 62}
     assert list(fused(["a", "b"], ["b", "a"])) == ["a", "b"]
     assert fused([], []) == {}
+
+
+def test_summaries_are_found_on_each_branch_and_go_with_what_they_tell_of(memory: Memory) -> None:
+    conversation = memory.conversation("c", subject="ann", tenant="t")
+    for text in ("He coughs.", "Since when?"):
+        conversation.append_sync(user(text))
+    side = conversation.branch_sync("side", at=2)
+    first = conversation.add_summary_sync("They spoke of asthma.", upto=2)
+    second = side.add_summary_sync("Asthma, says the branch.", upto=2)
+    assert (first.id, second.id) == (1, 2), "both end with the same message"
+    assert conversation.add_summary_sync("Again of asthma.", upto=2).id == 1
+    memory.embed_pending_sync(tenant="t")
+    hits = memory.search_sync("asthma", tenant="t", mode="both", limit=2).hits
+    assert {(hit.kind, hit.id, hit.branch, str(hit.snippet)) for hit in hits} == {
+        ("summary", 1, "main", "They spoke of asthma."),
+        ("summary", 2, "side", "Asthma, says the branch."),
+    }
+    assert found(memory, "asthma", tenant="t", kinds=["message"]) == found(memory, "asthma", roles=["user"]) == []
+    assert sorted(found(memory, "asthma", tenant="t", kinds=["summary"])) == [1, 2]
+    lines = list(memory.export_lines_sync(tenant="t"))
+    memory.import_lines_sync(lines, tenant="copy")
+    assert sorted(found(memory, "asthma", tenant="copy")) == [1, 2]
+    assert list(memory.export_lines_sync(tenant="copy")) == lines
+    memory.forget_sync("ann", tenant="t", reason="letter", by="office")
+    assert found(memory, "asthma", tenant="t") == []
+    assert memory.conversation("c", tenant="copy").delete_sync()
+    assert found(memory, "asthma", tenant="copy") == []
+
+
+def test_summaries_of_an_older_memory_are_taken_in(durable_url: str) -> None:
+    database = open_database(StoreUrl.parse(durable_url))
+    older = MIGRATIONS[: MIGRATIONS.index(SUMMARIES)]
+    migrating.migrate(database, older, table="vertebra_memory_schema")
+    columns = "INSERT INTO vertebra_memory_summaries (tenant, conversation, branch, low, high, text, at) VALUES "
+
+    def fill(tx: Tx) -> None:
+        for id in ("c", "d"):
+            tx.execute(
+                "INSERT INTO vertebra_memory_conversations (tenant, id, created_at, updated_at) VALUES ('t', ?, 1, 1)",
+                id,
+            )
+            for branch, high in (("main", 4), ("main", 2), ("side", 2)):
+                text = f"Of the asthma on {branch} to {high}."
+                tx.execute(f"{columns} ('t', ?, ?, 1, ?, ?, 1.0)", id, branch, high, text)
+
+    database.run_sync(fill)
+    database.close()
+    with open_memory(durable_url) as memory:
+        hits = memory.search_sync("asthma", tenant="t", mode="text").hits
+        assert sorted((hit.conversation, hit.id, str(hit.snippet)) for hit in hits) == [
+            (id, number, f"Of the asthma on {branch} to {high}.")
+            for id in ("c", "d")
+            for number, (branch, high) in enumerate((("main", 2), ("side", 2), ("main", 4)), 1)
+        ]
+        place = Place("t", "c")
+        memory.database.run_sync(lambda tx: summarising.add(tx, place, Summary("main", 1, 6, "More asthma.")))
+        assert len(memory.search_sync("asthma", tenant="t", mode="text", conversation="c")) == 4

@@ -95,6 +95,23 @@ def test_both_rankings_are_made_one(compass: Memory) -> None:
     assert hits[0].score == pytest.approx(2 / 61)
 
 
+def test_common_words_do_not_outweigh_meanings_and_a_rare_one_does(recall_url: str) -> None:
+    class Topics(Compass):
+        """Animals are one direction, the weather another, whatever words they are in."""
+
+        def embed(self, texts: Sequence[str]) -> list[tuple[float, float]]:
+            return [(1.0, 0.01) if "dog" in text or "beagle" in text else (0.01, 1.0) for text in texts]
+
+    with open_memory(recall_url, embedder=Topics()) as memory:
+        say(
+            memory, "we adopted a beagle", *(f"my umbrella is wet, {number}" for number in range(30)), "the key is zx81"
+        )
+        memory.embed_pending_sync()
+        both = [hit.id for hit in memory.search_sync("what is the name of my dog", limit=5)]
+        assert 1 in both, "though thirty entries share a word with the question"
+        assert [hit.id for hit in memory.search_sync("a dog called zx81", limit=2)].count(32) == 1, "by its one word"
+
+
 def test_what_is_new_and_what_is_gone_is_seen_by_who_has_read_the_vectors_before(shared_url: str) -> None:
     with open_memory(shared_url, embedder=Compass()) as reader, open_memory(shared_url, embedder=Compass()) as writer:
         for number in range(20):

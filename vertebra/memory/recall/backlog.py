@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from vertebra.databases.database import Tx
+from vertebra.memory import content
 from vertebra.memory.recall.index import Entry, add
-from vertebra.memory.recall.scope import MESSAGE
+from vertebra.memory.recall.scope import MESSAGE, SUMMARY
 from vertebra.memory.recall.steps import Reading, Steps, Transaction
 from vertebra.memory.records import MESSAGE_COLUMNS, message_of
 
@@ -23,6 +24,8 @@ def _batch(tx: Tx, tenant: str, conversation: str, upto: int) -> tuple[str, int]
     if found is None:
         return None
     start = upto if found == conversation else 0
+    if not start:
+        _summaries(tx, tenant, found)
     rows = tx.all(
         f"SELECT {MESSAGE_COLUMNS} FROM vertebra_memory_messages m "
         "WHERE m.tenant = ? AND m.conversation = ? AND m.id > ? ORDER BY m.id LIMIT ?",
@@ -36,6 +39,16 @@ def _batch(tx: Tx, tenant: str, conversation: str, upto: int) -> tuple[str, int]
         tx.execute("DELETE FROM vertebra_memory_unindexed WHERE tenant = ? AND conversation = ?", tenant, found)
         return found, 0
     return found, int(rows[-1][0])
+
+
+def _summaries(tx: Tx, tenant: str, conversation: str) -> None:
+    rows = tx.all(
+        "SELECT number, branch, high, at, text FROM vertebra_memory_summaries WHERE tenant = ? AND conversation = ?",
+        *(tenant, conversation),
+    )
+    for number, branch, high, at, sealed in rows:
+        text = content.SUMMARY.unseal(tx, sealed, tenant, conversation, branch, int(high))
+        add(tx, Entry(tenant, SUMMARY, conversation, int(number), branch, "system", float(at), text))
 
 
 def _next(tx: Tx, tenant: str, conversation: str) -> str | None:

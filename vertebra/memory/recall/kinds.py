@@ -9,18 +9,22 @@ from vertebra.databases.database import Tx
 from vertebra.memory import content
 from vertebra.memory.content import Column
 from vertebra.memory.messages import read_kept
-from vertebra.memory.recall.scope import MESSAGE
+from vertebra.memory.recall.scope import MESSAGE, SUMMARY
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """``column``: of a table with the columns tenant, conversation and id; ``text`` makes of it what was indexed."""
+    """``number``: the column that counts within a conversation; ``text`` makes of ``column`` what was indexed."""
 
     column: Column
+    number: str
     text: Callable[[str], str]
 
 
-KINDS: Mapping[str, Kind] = {MESSAGE: Kind(content.MESSAGE, lambda kept: read_kept(kept).text)}
+KINDS: Mapping[str, Kind] = {
+    MESSAGE: Kind(content.MESSAGE, "id", lambda kept: read_kept(kept).text),
+    SUMMARY: Kind(content.SUMMARY, "number", str),
+}
 
 
 def texts(tx: Tx, tenant: str, wanted: Sequence[tuple[str, str, int]]) -> list[str | None]:
@@ -29,8 +33,9 @@ def texts(tx: Tx, tenant: str, wanted: Sequence[tuple[str, str, int]]) -> list[s
     for kind, conversation, number in wanted:
         source = KINDS[kind]
         row = tx.one(
-            f"SELECT {source.column.name} FROM {source.column.table} WHERE tenant = ? AND conversation = ? AND id = ?",
+            f"SELECT {source.column.name}, {', '.join(source.column.key)} FROM {source.column.table} "
+            f"WHERE tenant = ? AND conversation = ? AND {source.number} = ?",
             *(tenant, conversation, number),
         )
-        found.append(None if row is None else source.column.read(tx, row[0], source.text, tenant, conversation, number))
+        found.append(None if row is None else source.column.read(tx, row[0], source.text, *row[1:]))
     return found

@@ -11,7 +11,7 @@ from typing import Any
 from vertebra.databases.database import Tx
 from vertebra.memory.recall.blinding import blind
 from vertebra.memory.recall.index import prefix_of
-from vertebra.memory.recall.ranking import Asked, bm25
+from vertebra.memory.recall.ranking import Asked, bm25, rarity
 from vertebra.memory.recall.scope import Scope
 from vertebra.memory.recall.terms import query_terms
 from vertebra.memory.recall.totals import Total
@@ -50,16 +50,30 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """The terms of a question that the tenant has, rare ones first, and what its entries are like."""
+    """The terms of a question that the tenant has, rare ones first, and what its entries are like.
+
+    ``missing``: how many of its terms no entry has.
+    """
 
     asked: tuple[Asked, ...]
     entries: int
     mean_length: float
+    missing: int = 0
+
+    def share(self, score: float) -> float:
+        """How much of the question an entry of this score answers, from 0 to 1.
+
+        All, if it has each term, or one that no other entry has: a name or a code is enough.
+        """
+        whole = sum(rarity(one.found_in, self.entries) for one in self.asked)
+        whole = min(whole + self.missing * rarity(0, self.entries), rarity(1, self.entries))
+        return min(1.0, score / whole) if whole else 1.0
 
 
 def read(tx: Tx, tenant: str, query: str, total: Total, counts: Counts) -> Question:
     """A word that is nowhere is looked for by its beginning, down to four letters, less by at most three."""
     found: dict[tuple[str, bool], Asked] = {}
+    missing = 0
     for term in query_terms(query) if total.entries else ():
         key = blind(tx.seals, tenant, term)
         asked = Asked(term, counts.of(tx, tenant, key or term, total.entries), blind=key)
@@ -67,7 +81,11 @@ def read(tx: Tx, tenant: str, query: str, total: Total, counts: Counts) -> Quest
             asked = _beginning(tx, tenant, term)
         if asked.found_in:
             found.setdefault((asked.term, asked.is_prefix), asked)
-    return Question(tuple(sorted(found.values(), key=lambda one: one.found_in)), total.entries, total.mean_length)
+        else:
+            missing += 1
+    return Question(
+        tuple(sorted(found.values(), key=lambda one: one.found_in)), total.entries, total.mean_length, missing
+    )
 
 
 def best(tx: Tx, scope: Scope, question: Question, depth: int) -> list[tuple[int, float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,7 +50,7 @@ class OpenAIEmbedder:
             raise UsageError(
                 f"How long are the vectors of {model!r}?", remedy=f"OpenAIEmbedder({model!r}, dimensions=...)."
             )
-        self.model, self.dimensions = model, dimensions if dimensions is not None else own or 0
+        self._model, self.dimensions = model, dimensions if dimensions is not None else own or 0
         if self.dimensions < 1:
             raise UsageError(f"dimensions={dimensions} is no length of a vector.", remedy="pass 1 or more.")
         self.name = f"openai/{model}/{self.dimensions}"
@@ -81,6 +82,7 @@ class OpenAIEmbedder:
         with self._lock:
             if self._client is None:
                 self._client = _openai().OpenAI(**_key())
+                weakref.finalize(self, self._client.close)  # its connections, at the latest when the process ends
             if self._http_client is not None and self._journaled is None:
                 # The door sends again what is worth it; retries of the client would shift what is recorded.
                 self._journaled = self._client.with_options(http_client=self._http_client, max_retries=0)
@@ -89,31 +91,31 @@ class OpenAIEmbedder:
     def _request(self, client: Any, batch: Sequence[str]) -> Any:
         openai = _openai()
         try:
-            return client.embeddings.create(model=self.model, input=list(batch), **self._options)
+            return client.embeddings.create(model=self._model, input=list(batch), **self._options)
         except openai.APIStatusError as error:
             raise ProviderRefused(
-                f"Embedding by {self.model!r} was answered with {error.status_code}.", status=error.status_code
+                f"Embedding by {self._model!r} was answered with {error.status_code}.", status=error.status_code
             ) from error
         except openai.APIConnectionError as error:
             raise _typed(error) or ProviderUnreachable(
-                f"Embedding by {self.model!r} got no answer.", kind=type(error).__name__
+                f"Embedding by {self._model!r} got no answer.", kind=type(error).__name__
             ) from error
         except (openai.OpenAIError, ValueError) as error:
             raise EmbeddingInvalid(
-                f"The answer for {self.model!r} cannot be read: {type(error).__name__}.", embedder=self.name
+                f"The answer for {self._model!r} cannot be read: {type(error).__name__}.", embedder=self.name
             ) from error
 
     def _ordered(self, answer: Any, count: int) -> list[list[float]]:
         by_index = {item.index: item.embedding for item in getattr(answer, "data", None) or ()}
         if set(by_index) != set(range(count)) or len(answer.data) != count:
             raise EmbeddingInvalid(
-                f"{self.model!r} gave {len(by_index)} vectors for {count} texts, or numbered them otherwise.",
+                f"{self._model!r} gave {len(by_index)} vectors for {count} texts, or numbered them otherwise.",
                 embedder=self.name,
             )
         for vector in by_index.values():
             if len(vector) != self.dimensions:
                 raise EmbeddingInvalid(
-                    f"{self.model!r} gave {len(vector)} dimensions, not {self.dimensions}.", embedder=self.name
+                    f"{self._model!r} gave {len(vector)} dimensions, not {self.dimensions}.", embedder=self.name
                 )
         return [by_index[number] for number in range(count)]
 

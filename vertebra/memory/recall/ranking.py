@@ -49,19 +49,27 @@ def bm25(asked: Sequence[Asked], terms: Sequence[str], entries: int, mean_length
     score = 0.0
     for one in asked:
         if count := one.count(counts):
-            n = min(one.found_in, entries)
-            score += math.log(1 + (entries - n + 0.5) / (n + 0.5)) * count * (BM25_K1 + 1) / (count + norm)
+            score += rarity(one.found_in, entries) * count * (BM25_K1 + 1) / (count + norm)
     return score
 
 
-def fused(*rankings: Sequence[Id]) -> dict[Id, float]:
+def rarity(found_in: int, entries: int) -> float:
+    """The inverse document frequency of a term; also what an entry of mean length scores that has it once."""
+    n = min(found_in, entries)
+    return math.log(1 + (entries - n + 0.5) / (n + 0.5))
+
+
+def fused(*rankings: Sequence[Id], shares: Mapping[Id, float] | None = None) -> dict[Id, float]:
     """Reciprocal rank fusion: the sum of 1 / (60 + rank) over the rankings that hold it, best first.
+
+    ``shares``: what each counts for in the first ranking; 1 where nothing is said.
 
     Cormack, Clarke and Buettcher, "Reciprocal rank fusion outperforms Condorcet and individual rank learning
     methods" (SIGIR 2009). Equal ones stay in the order of the first ranking that holds them.
     """
     scores: dict[Id, float] = {}
-    for ranking in rankings:
+    for number, ranking in enumerate(rankings):
         for rank, id in enumerate(ranking, 1):
-            scores[id] = scores.get(id, 0.0) + 1 / (RRF_K + rank)
+            share = 1.0 if number or shares is None else shares.get(id, 1.0)
+            scores[id] = scores.get(id, 0.0) + share / (RRF_K + rank)
     return dict(sorted(scores.items(), key=lambda item: -item[1]))

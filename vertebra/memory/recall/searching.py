@@ -150,7 +150,9 @@ def _hits(
 ) -> tuple[Hit, ...]:
     words = {entry: (rank, score) for rank, (entry, score) in enumerate(by_words, 1)}
     meanings = {entry: (rank, score) for rank, (entry, score) in enumerate(by_meaning, 1)}
-    scores = fused([entry for entry, _ in by_words], [entry for entry, _ in by_meaning])
+    # Beside meanings, words that are in many entries, or some of many words, are little to go by.
+    shares = {entry: question.share(score) for entry, score in by_words} if by_meaning else None
+    scores = fused([entry for entry, _ in by_words], [entry for entry, _ in by_meaning], shares=shares)
     chosen = list(scores)[: limit + limit // 2]  # some may be gone since they were ranked
     where, values = scope.where()
     rows = tx.all(

@@ -86,6 +86,25 @@ RECALL: tuple[Statement, ...] = (
     """,
 )
 
+SUMMARIES: tuple[Statement, ...] = (
+    # Two branches may have a summary of the same message: a number of its own tells them apart in the index.
+    "ALTER TABLE vertebra_memory_summaries ADD COLUMN number BIGINT NOT NULL DEFAULT 0",
+    """
+    UPDATE vertebra_memory_summaries SET number = (
+        SELECT count(*) FROM vertebra_memory_summaries s
+        WHERE s.tenant = vertebra_memory_summaries.tenant
+        AND s.conversation = vertebra_memory_summaries.conversation
+        AND (s.high < vertebra_memory_summaries.high
+            OR (s.high = vertebra_memory_summaries.high AND s.branch <= vertebra_memory_summaries.branch))
+    )
+    """,
+    "CREATE UNIQUE INDEX vertebra_memory_summaries_in_order "
+    "ON vertebra_memory_summaries (tenant, conversation, number)",
+    # The first search of their tenant takes them in.
+    "INSERT INTO vertebra_memory_unindexed (tenant, conversation) "
+    "SELECT DISTINCT tenant, conversation FROM vertebra_memory_summaries WHERE true ON CONFLICT DO NOTHING",
+)
+
 REMOVALS: tuple[Statement, ...] = (
     # Who has counted a tenant's entries sees by it whether some are gone since.
     "CREATE TABLE vertebra_memory_removals (tenant TEXT NOT NULL PRIMARY KEY, removed BIGINT NOT NULL)",
