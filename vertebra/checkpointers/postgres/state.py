@@ -21,14 +21,14 @@ from psycopg.rows import tuple_row
 
 from vertebra.checkpointers.fencing import current_lease
 from vertebra.checkpointers.lease import Lease
-from vertebra.checkpointers.pieces.decoding import Decoder
 from vertebra.checkpointers.pieces.encoding import Encoder, in_pieces
 from vertebra.checkpointers.pieces.memo import Latest
-from vertebra.checkpointers.postgres import retention, tables
+from vertebra.checkpointers.postgres import retention
 from vertebra.checkpointers.postgres.held import HeldWrites, Writes
 from vertebra.checkpointers.postgres.marking import KIND, MarkingSerializer
 from vertebra.checkpointers.postgres.memos import Memos
-from vertebra.checkpointers.postgres.sealing import Stored, open_checkpoint, open_history, seal_checkpoint
+from vertebra.checkpointers.postgres.reading import history, revived
+from vertebra.checkpointers.postgres.sealing import Stored, seal_checkpoint
 from vertebra.checkpointers.postgres.writing import Stale, changing, look, written
 from vertebra.checkpointers.together import Together
 from vertebra.databases.database import PostgresTx
@@ -215,7 +215,7 @@ class PostgresState:
 
         def read(connection: Any) -> CheckpointTuple | None:
             found = PostgresSaver(connection, serde=self.serde).get_tuple(config)
-            return None if found is None else self._revived(connection, [found])[0]
+            return None if found is None else revived(connection, self.serde, [found])[0]
 
         return self._read(read)
 
@@ -231,7 +231,7 @@ class PostgresState:
         for at in range(0, len(marked), PAGE):
             page = marked[at : at + PAGE]
             try:
-                yield self._read(partial(self._revived, tuples=page))
+                yield self._read(partial(revived, serde=self.serde, tuples=page))
             except StoreCorrupt:  # unless some were pruned meanwhile
                 yield [found for one in page if (found := self.get(one.config)) is not None]
 
@@ -248,47 +248,7 @@ class PostgresState:
     def history(self, config: Any, channels: Sequence[str]) -> Any:
         """For each delta channel its writes since the value that was stored last."""
         self.flush()
-        thread = str(config["configurable"]["thread_id"])
-
-        def read(connection: Any) -> Any:
-            found = PostgresSaver(connection, serde=self.serde).get_delta_channel_history(
-                config=config, channels=channels
-            )
-            codec = self.serde.codec.of(thread)
-            if codec.binds:
-                namespace = str(config["configurable"].get("checkpoint_ns", ""))
-                found = {n: open_history(codec, namespace, n, of) for n, of in found.items()}  # type: ignore[misc]
-            decoder = Decoder(codec, partial(tables.fetch, connection, thread))
-            return {name: {key: _revive(decoder, value) for key, value in of.items()} for name, of in found.items()}
-
-        return self._read(read)
-
-    def _revived(self, connection: Any, tuples: Sequence[CheckpointTuple]) -> list[CheckpointTuple]:
-        """With values in place of marks; pieces that several states share are fetched once."""
-        codec = self.serde.codec
-        if codec.binds:
-            tuples = [open_checkpoint(codec.of(one.config["configurable"]["thread_id"]), one) for one in tuples]
-        decoders: dict[str, Decoder] = {}
-        marks: dict[str, list[Any]] = {}
-        for one in tuples:
-            thread = one.config["configurable"]["thread_id"]
-            found = [value.ref for value in one.checkpoint["channel_values"].values() if isinstance(value, Stored)]
-            marks.setdefault(thread, []).extend(found)
-        for thread, refs in marks.items():
-            decoders[thread] = Decoder(codec.of(thread), partial(tables.fetch, connection, thread))
-            decoders[thread].warm(refs)
-        return [
-            one._replace(
-                checkpoint={
-                    **one.checkpoint,
-                    "channel_values": {
-                        name: _revive(decoders[one.config["configurable"]["thread_id"]], value)
-                        for name, value in one.checkpoint["channel_values"].items()
-                    },
-                }
-            )
-            for one in tuples
-        ]
+        return self._read(partial(history, serde=self.serde, config=config, channels=channels))
 
     def _read(self, work: Callable[[Any], T]) -> T:
         """Read without a transaction and, where pieces were deleted between statements, again within one."""
@@ -382,7 +342,3 @@ def _stored(encoder: Encoder, namespace: str, channel: str, value: Any) -> Any:
         return value
     ref = encoder.channel(namespace, channel, value)
     return Stored(ref) if isinstance(ref, list) else value
-
-
-def _revive(decoder: Decoder, value: Any) -> Any:
-    return decoder.value(value.ref) if isinstance(value, Stored) else value
