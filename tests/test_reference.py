@@ -68,6 +68,7 @@ INTERNAL = {
         *("read_input", "require_open", "services", "shape", "spec_of", "unpack"),
     },
     "Graph": {"definition"},
+    "Approval": {"model_config"},
     "Memory": {"database"},
 }
 """What the rooms of the runtime call on each other; no user has a reason to."""
@@ -115,11 +116,12 @@ def public_names(module: str) -> dict[str, Any]:
     if module == "vertebra.runtime.events":
         return {k: v for k, v in vars(events).items() if inspect.isclass(v) and issubclass(v, events.Event)}
     home = importlib.import_module(module)
-    names = {name: getattr(home, name) for name in home.__all__}
+    elsewhere = public_names("vertebra") if module == "vertebra.graphs" else {}
+    names = {name: getattr(home, name) for name in home.__all__ if name not in elsewhere}
     return names | ({"Rule": Rule} if module == "vertebra.testing" else {})
 
 
-MODULES = ["vertebra", "vertebra.memory", "vertebra.testing", "vertebra.runtime.events"]
+MODULES = ["vertebra", "vertebra.graphs", "vertebra.memory", "vertebra.testing", "vertebra.runtime.events"]
 NAMES = [(module, name) for module in MODULES for name in public_names(module)]
 
 

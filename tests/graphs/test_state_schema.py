@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 
 from vertebra import Append
 from vertebra.errors import InvalidInput, InvalidUpdate, UsageError
-from vertebra.graphs import StateSchema
+from vertebra.graphs.state import StateSchema
 
 
 class Report(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vertebra.graphs.definition import Graph
-from vertebra.graphs.state import Append, StateSchema
+from vertebra.graphs.state import Append
 
 if TYPE_CHECKING:
     from vertebra.graphs.agents import Approval, agent
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _HOMES = {"Approval": "agents", "Tool": "tools", "agent": "agents", "tool": "tools"}
 
-__all__ = ["Append", "Approval", "Graph", "StateSchema", "Tool", "agent", "tool"]
+__all__ = ["Append", "Approval", "Graph", "Tool", "agent", "tool"]
 
 
 def __getattr__(name: str) -> Any:
