@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from functools import cached_property
 from types import TracebackType
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from vertebra.checkpointers.lease import new_holder
 from vertebra.checkpointers.leasing import Start
 from vertebra.checkpointers.opening import Store
-from vertebra.checkpointers.pruning import Progress
 from vertebra.databases.keys import Encryption
 from vertebra.errors import AppDraining, CrashLoop, ThreadCancelled, ThreadNotFound, UsageError
 from vertebra.graphs.definition import Definition, Graph
@@ -21,38 +20,31 @@ from vertebra.ports import Clock, Sender, crash_point
 from vertebra.runtime import events
 from vertebra.runtime.answering import accept_answer
 from vertebra.runtime.compiling import compile_definition, open_services, state_types
-from vertebra.runtime.delivering import deliver_latest
 from vertebra.runtime.driving import Drive
 from vertebra.runtime.forking import fork_thread
 from vertebra.runtime.langgraph_face import LangGraphFace
 from vertebra.runtime.listening import UNSET, events_of
 from vertebra.runtime.outcome import run_of
-from vertebra.runtime.past import THREADS, past_of
-from vertebra.runtime.recorded import from_json, read_thread, to_json
+from vertebra.runtime.records_face import RecordsFace
 from vertebra.runtime.recovering import progress_of, recover_runs, set_aside
 from vertebra.runtime.scope import Listener
 from vertebra.runtime.services import LEASE_TTL_S, MAX_RECOVERIES, AppServices
 from vertebra.runtime.session import Heart, patiently
 from vertebra.runtime.shared_store import require_store
 from vertebra.runtime.steering import sample_afresh, skip_node
-from vertebra.runtime.steps import Steps, steps_of
 from vertebra.runtime.sync_face import SyncFace
-from vertebra.runtime.trees import tree_of
-from vertebra.runtime.verifying import verify_recorded
 from vertebra.runtime.versions import brought_up
-from vertebra.types import PastRun, Pruned, Run, ThreadTree, Verification
+from vertebra.types import Run
 
 if TYPE_CHECKING:
     from langgraph.store.base import BaseStore
 
-    from vertebra.graphs.pictures import Picture
-    from vertebra.graphs.pictures.palette import Theme
     from vertebra.graphs.pictures.sketch import Sketch
     from vertebra.memory import Memory
     from vertebra.nodes.kinds import NodeSpec
 
 
-class App(LangGraphFace, SyncFace):
+class App(RecordsFace, LangGraphFace, SyncFace):
     """Made by ``Graph.compile``. A context manager, sync and async; works without.
 
     One app serves any number of threads, event loops and OS threads at once.
@@ -289,35 +281,6 @@ class App(LangGraphFace, SyncFace):
         self.require_open()
         return await fork_thread(self, thread, at, update, as_node, fresh, _thread_id(thread_id))
 
-    async def tree(self, thread_id: str) -> ThreadTree:
-        """The edges of a thread, of what it was forked from and of all forks. Raises ``ThreadNotFound``."""
-        return await tree_of(self.services.store, thread_id)
-
-    async def steps(self, thread_id: str) -> Steps:
-        """The durable edges of a thread, oldest first, each with what it changed in the state.
-
-        A sequence of ``Step``; in a notebook each can be opened. Raises ``ThreadNotFound``.
-        """
-        return await steps_of(self, thread_id)
-
-    async def verify(self, thread: str | Mapping[str, Any]) -> Verification:
-        """Replay a recorded thread, or what ``export`` has written, against today's code.
-
-        Each superstep is executed on its recorded state, in memory: calls and effects are answered from the
-        record, people by their recorded answers; nothing is sent, done or written. What comes out otherwise
-        is a ``Difference``. Nodes that are no transition, model call, effect or question are not executed.
-        Raises ``ThreadNotFound``, and ``UsageError`` for a graph adopted from LangGraph or a damaged export.
-        """
-        recorded = await read_thread(self, thread) if isinstance(thread, str) else from_json(self, thread)
-        return await verify_recorded(self, recorded)
-
-    async def export(self, thread_id: str) -> dict[str, Any]:
-        """A recorded thread as plain JSON data, to be kept as a fixture for ``verify``. Raises ``ThreadNotFound``.
-
-        It holds the thread's state, prompts and answers, but no keys: those are never recorded.
-        """
-        return to_json(self, await read_thread(self, thread_id))
-
     async def cancel(self, thread_id: str) -> bool:
         """Cancel a thread. True if it is cancelled now, False if its process has been asked to stop."""
         done = await self.services.store.runs.request_cancel(thread_id)
@@ -337,72 +300,6 @@ class App(LangGraphFace, SyncFace):
         async with aclosing(events_of(self, input, thread_id, options)) as found:
             async for event in found:
                 yield event
-
-    async def status(self, thread_id: str) -> Run:
-        """How a thread stands, without driving it. Raises ``ThreadNotFound``."""
-        return await run_of(self, await self.services.store.runs.require(thread_id))
-
-    async def past(self, *, threads: int = THREADS) -> Sequence[PastRun]:
-        """What the runs on record of this graph came to, for ``Graph.bounds(past=)``: of its latest ``threads``.
-
-        Runs of another shape of the graph, runs that have not ended, and forks are left out. Raises ``StoreError``.
-        """
-        return await past_of(self.services.store, self.name, self.fingerprint, threads)
-
-    async def draw(self, thread_id: str, *, depth: int = 1, theme: Theme = "auto") -> Picture:
-        """The graph with what the present run of a thread did, as a ``Picture``; see ``Graph.draw``.
-
-        Raises ``ThreadNotFound``, ``UsageError``.
-        """
-        run = await self.status(thread_id)
-        return self.sketch.picture(run=run, depth=depth, theme=theme)
-
-    async def delete(self, thread_id: str) -> None:
-        """Forget a thread: its state, journal and run record.
-
-        Killed in the middle, it is cancelled and can be deleted again. Raises ``ThreadBusy`` while it is
-        driven, ``ThreadNotFound``.
-        """
-        store = self.services.store
-        await store.runs.require_free(thread_id)
-        await store.runs.request_cancel(thread_id)
-        if self.services.memory is not None:
-            await deliver_latest(self.services, thread_id)  # what was said stays
-        # State first: a run record that is gone would let a new thread of this name go on from the old state.
-        await store.saver.adelete_thread(thread_id)
-        crash_point("delete.dropped")
-        await store.runs.delete(thread_id)
-
-    async def prune(
-        self,
-        *,
-        statuses: Collection[str] | None = None,
-        older_than_s: float | None = None,
-        keep: int | None = None,
-        answers: bool = False,
-        dry_run: bool = False,
-        on_progress: Progress | None = None,
-    ) -> Pruned:
-        """Let go of ended threads of this graph, whole; or of their history (``keep``) or recorded answers alone.
-
-        Those that stand as ``statuses`` say, and that nothing has happened to for ``older_than_s`` seconds. What
-        they are by default, and all else, is as for ``prune`` of the store that ``open_checkpointer`` gives, which
-        has the threads of all graphs. Raises ``UsageError``, ``StoreError``.
-
-        Example::
-
-            pruned = await app.prune(older_than_s=30 * 86400)  # done and cancelled a month ago
-            print(pruned.threads, pruned.bytes_before - pruned.bytes_after)
-        """
-        return await self.services.store.prune(
-            statuses=statuses,
-            older_than_s=older_than_s,
-            keep=keep,
-            answers=answers,
-            graph=self.name,
-            dry_run=dry_run,
-            on_progress=on_progress,
-        )
 
     async def drain(self, reason: str = "shutdown") -> None:
         """Stop every drive of this app after its present superstep; the threads can be recovered at once.
