@@ -21,7 +21,7 @@ class Stopped:
 
     A context manager: whatever the test does, no child outlives it. The child waits at the point while its parent stops
     it: a stop takes effect some instants after it is asked for, on each thread for itself. It is stopped anew where
-    another of its threads turns out to be in a transaction on ``url``: SQLite's lock would be held for good.
+    another of its threads turns out to be in a transaction on ``url``: its locks would be held for good.
     """
 
     def __init__(self, work: Callable[[], Any], point: str, *, nth: int = 1, url: str) -> None:
@@ -56,7 +56,7 @@ class Stopped:
         for _ in range(1000):
             os.kill(self.pid, signal.SIGSTOP)
             os.waitpid(self.pid, os.WUNTRACED)
-            if url.backend != "sqlite" or _may_be_written(url):
+            if _may_be_written(url):
                 return
             os.kill(self.pid, signal.SIGCONT)
         raise AssertionError("whenever it is stopped, it is in a transaction")
@@ -101,7 +101,12 @@ def _wait_at(point: str, nth: int, reach: int, go: int) -> Callable[[str], None]
 
 
 def _may_be_written(url: StoreUrl) -> bool:
-    """Whether nobody is within a transaction on the file, nor at opening or closing it."""
+    """Whether nobody is within a transaction, nor at opening or closing the file."""
+    if url.backend == "postgresql":
+        with psycopg.connect(url.dsn, autocommit=True) as server:
+            others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            within = f"SELECT 1 {others} AND xact_start IS NOT NULL AND backend_type = 'client backend' LIMIT 1"
+            return server.execute(within).fetchone() is None
     try:
         with closing(sqlite3.connect(url.path, isolation_level=None, timeout=0)) as lite:
             lite.execute("BEGIN IMMEDIATE")
