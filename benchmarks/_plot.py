@@ -26,7 +26,7 @@ def draw(rows: list[dict[str, Any]], to: Path) -> None:
     figure, axes = pyplot.subplots(len(MEASURES), len(backends), figsize=(5 * len(backends), 6.5), squeeze=False)
     for column, backend in enumerate(backends):
         mine = [row for row in rows if row["backend"] == backend and "ours" in row]
-        labels = [f"{row['size_kb']} KB {row['kind'] if row['size_kb'] else ''}\n{row['steps']} steps" for row in mine]
+        labels = [f"{row['size_kb']} KB\n{row['kind'] if row['size_kb'] else ''}\n{row['steps']} steps" for row in mine]
         for line, (name, scale, unit, logarithmic) in enumerate(MEASURES):
             axis = axes[line][column]
             for offset, whose in ((-0.2, "theirs"), (0.2, "ours")):
