@@ -69,7 +69,7 @@ def test_what_cannot_be_asked_or_read_is_told_by_its_type(model: ScriptedModel) 
         OpenAIEmbedder("e", 8, client=elsewhere).embed(["one"])
     assert refused.value.context["status"] == 404
     nobody = openai.OpenAI(base_url="http://127.0.0.1:9/v1", api_key="k", max_retries=0)
-    with pytest.raises(ProviderUnreachable):
+    with pytest.raises(ProviderUnreachable, match="then do the same again"):  # there is no thread to resume
         OpenAIEmbedder("e", 8, client=nobody).embed(["one"])
 
 

@@ -94,11 +94,15 @@ class OpenAIEmbedder:
             return client.embeddings.create(model=self._model, input=list(batch), **self._options)
         except openai.APIStatusError as error:
             raise ProviderRefused(
-                f"Embedding by {self._model!r} was answered with {error.status_code}.", status=error.status_code
+                f"Embedding by {self._model!r} was answered with {error.status_code}.",
+                remedy="mend what the provider names (key, quota, request), then do the same again.",
+                status=error.status_code,
             ) from error
         except openai.APIConnectionError as error:
             raise _typed(error) or ProviderUnreachable(
-                f"Embedding by {self._model!r} got no answer.", kind=type(error).__name__
+                f"Embedding by {self._model!r} got no answer.",
+                remedy="check the network and OPENAI_BASE_URL, then do the same again.",
+                kind=type(error).__name__,
             ) from error
         except (openai.OpenAIError, ValueError) as error:
             raise EmbeddingInvalid(
