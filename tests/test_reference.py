@@ -279,7 +279,7 @@ def test_the_keys_of_json_are_listed() -> None:
         "a branch": branch_data(Branch("main", None, 0, 0.0)),
         "a message": message_data(Message(1, "main", ChatMessage(role="user", content=""), 0.0)),
         "a pruning": pruned_data(Pruned()),
-        "a rekeying": rekeyed_data(0, None),
+        "a rekeying": rekeyed_data(0, None, plain_memory=None),
         "a hit": hit_data(Hit("message", "c", "main", 1, None, "user", 0.0, 0.0, 1, 0.0, None, None, Snippet(""))),
         "an embedding": embedded_data(Embedded(0, 0), "e"),
         "an import": dataclasses.asdict(Imported(0, 0, 0)),

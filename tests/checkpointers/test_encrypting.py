@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,7 +14,9 @@ import pytest
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from tests.checkpointers.encrypted import WORD, answering, columns_with, graph, live, mend, new_key
+from tests.checkpointers.faulty import at
 from vertebra import open_checkpointer
+from vertebra.checkpointers import StoreUrl
 from vertebra.checkpointers.encrypting import encrypt
 from vertebra.errors import (
     EncryptionKeyMissing,
@@ -46,15 +50,33 @@ def app(url: str, key: str | None) -> App:
     return graph().compile(checkpointer=url, encryption=key, default_model="m")
 
 
+REMNANT = "what was deleted"
+
+
 async def lived(url: str) -> None:
-    """Threads of all kinds, and the room of one that was deleted, which is not overwritten."""
+    """Threads of all kinds, and the room of what was deleted, which is not overwritten."""
     async with app(url, None) as it:
         for thread in ("t", "gone"):
             await live(it, thread)
         await it.fork("t", thread_id="fork")
         store = it.services.store
         await store.saver.adelete_thread("gone")
+    path = Path(StoreUrl.parse(url).path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA secure_delete=OFF")
+        connection.execute("CREATE TABLE gone (text TEXT)")
+        connection.execute("INSERT INTO gone VALUES (?)", (REMNANT * 5000,))
+        connection.commit()
+        connection.execute("DROP TABLE gone")
+        connection.commit()
+    assert REMNANT.encode() in path.read_bytes()
     assert "the file" in columns_with(url)
+
+
+def require_nothing_plain(url: str) -> None:
+    """No word of threads in any column nor in the file, nor of what was deleted."""
+    assert columns_with(url) == set()
+    assert REMNANT.encode() not in Path(StoreUrl.parse(url).path).read_bytes()
 
 
 async def went_on(url: str) -> None:
@@ -64,7 +86,7 @@ async def went_on(url: str) -> None:
     async with app(url, KEY) as it:
         assert (await mend(it)).sent == WORD
         assert len([edge async for edge in it.history("t")]) > 4
-    assert columns_with(url) == set()
+    require_nothing_plain(url)
 
 
 def killed_at(point: str, nth: int, url: str) -> int:
@@ -81,7 +103,7 @@ async def test_nothing_plain_is_left(url: str) -> None:
     await lived(url)
     told: list[tuple[str, int, int]] = []
     encrypted = encrypt(url, KEY, lambda *args: told.append(args))
-    assert columns_with(url) == set()
+    require_nothing_plain(url)
     assert encrypted.threads == 3 - 1, "the deleted one has no state"
     assert ("rows", encrypted.rows, encrypted.rows) in told
     assert ("threads", encrypted.threads, encrypted.threads) in told
@@ -117,8 +139,38 @@ async def test_killed_it_is_plain_or_sealed_and_goes_on(url: str, point: str) ->
         async with app(url, None) as it:
             assert [edge async for edge in it.history("t")]
     encrypt(url, KEY)
-    assert columns_with(url) == set()
+    require_nothing_plain(url)
     await went_on(url)
+
+
+def told_at_the_limit(point: str, url: str) -> str:
+    """What a child says that encrypts the store, and from the point on can write no file beyond 4 KB."""
+    said, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        with at(point, 1, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))):
+            try:
+                encrypt(url, KEY)
+            except StoreUnavailable as error:
+                os.write(tell, str(error).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    return os.read(said, 10_000).decode()
+
+
+@pytest.mark.parametrize("point", ["encrypt.row", "encrypt.sealed"])
+async def test_a_file_that_cannot_be_written_is_told_with_what_is_left_in_it(url: str, point: str) -> None:
+    """By a limit of the system on the size of files, which no write passes."""
+    await lived(url)
+    told = told_at_the_limit(point, url)
+    sealed = point == "encrypt.sealed"
+    assert told.startswith("All is sealed under the key, but plain content may be" if sealed else "Nothing was sealed.")
+    assert "then encrypt it again" in told
+    with pytest.raises(EncryptionKeyMissing if sealed else StoreNotEncrypted):
+        open_checkpointer(url, encryption=None if sealed else KEY)
+    encrypt(url, KEY)
+    require_nothing_plain(url)
 
 
 async def test_who_has_the_store_open_keeps_it_plain(url: str) -> None:
@@ -140,7 +192,17 @@ async def test_what_cannot_be_encrypted_stays_as_it_is(url: str, tmp_path: Path)
             {},
             {},
         )
+        connection.commit()
     with pytest.raises(UsageError, match="LangGraph's own saver"):
+        encrypt(url, KEY)
+    with closing(sqlite3.connect(tmp_path / "store.db")) as connection:
+        connection.execute("DELETE FROM checkpoints")
+        connection.execute(
+            "INSERT INTO writes (thread_id, checkpoint_ns, checkpoint_id, task_id, idx, channel, type, value) "
+            "VALUES ('torn', '', '1', 'task', 0, 'text', 'msgpack', x'00')"
+        )
+        connection.commit()
+    with pytest.raises(UsageError, match="'torn'"):
         encrypt(url, KEY)
     with open_checkpointer(url) as store:
         assert not store.encrypted

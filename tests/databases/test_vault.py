@@ -7,6 +7,7 @@ import logging
 import secrets
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -120,6 +121,22 @@ def test_a_new_key_seals_and_the_old_one_opens_until_it_is_retired(opened, datab
     assert retired.seal(b"", "p")[:9] == fresh[:9]
     with pytest.raises(EncryptionKeyWrong):
         opened(old)
+
+
+def test_what_the_old_key_opens_is_in_no_file_any_more_though_another_has_it_open(sqlite_url: str) -> None:
+    old, new = new_key(), new_key()
+    url = StoreUrl.parse(sqlite_url)
+    database, other = open_database(url), open_database(url)
+    migrate(database, ((key_table(TABLE),),), table="rooms_schema")
+    open_seals(database, url, TABLE, provider_of([old]), lambda tx, backend: True)
+    select = f"SELECT wrapped FROM {TABLE}"
+    before = [bytes(row[0]) for row in other.run_sync(lambda tx: tx.all(select))]
+    assert rewrap(database, TABLE, provider_of([new, old])) == len(before) == 2
+    written = b"".join(Path(f"{url.path}{suffix}").read_bytes() for suffix in ("", "-wal"))
+    assert [wrapped in written for wrapped in before] == [False, False]
+    assert all(bytes(row[0]) in written for row in other.run_sync(lambda tx: tx.all(select)))
+    other.close()
+    database.close()
 
 
 def test_processes_with_either_key_as_their_current_one_read_each_other(opened) -> None:

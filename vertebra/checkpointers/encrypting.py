@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,12 +49,7 @@ def encrypt(url: str, encryption: Encryption, on_progress: Progress = lambda *_:
     Nobody else may have the store open. It needs room for the store three times.
     Raises ``UsageError``, ``EncryptionError``, ``StoreUnavailable``.
     """
-    parsed = StoreUrl.parse(url).absolute()
-    if parsed.backend != "sqlite":
-        raise UsageError(
-            f"{parsed} is not encrypted in place: only a SQLite file is.",
-            remedy="let its threads end there, and begin a database with a key.",
-        )
+    parsed = require_file(url)
     provider = provider_of(encryption)
     before = file_bytes(parsed)
     try:
@@ -64,21 +60,46 @@ def encrypt(url: str, encryption: Encryption, on_progress: Progress = lambda *_:
             remedy="stop whatever uses it, then do the same again.",
         ) from error
     try:
-        migrate(database)
-        rows, threads = database.run_sync(lambda tx: _seal_all(tx, provider, on_progress))
+        with _told("Nothing was sealed"):
+            migrate(database)
+            rows, threads = database.run_sync(lambda tx: _seal_all(tx, provider, on_progress))
         crash_point("encrypt.sealed")
-        database.rewrite_sync()
-        crash_point("encrypt.rewritten")
-        database.wipe_sync()
+        with _told("All is sealed under the key, but plain content may be left in free room of the file and its log"):
+            database.rewrite_sync()
+            crash_point("encrypt.rewritten")
+            database.wipe_sync()
     finally:
         database.close()
     return Encrypted(rows, threads, before, file_bytes(parsed))
 
 
+def require_file(url: str) -> StoreUrl:
+    """The store, if it is one that can be encrypted in place. Raises ``UsageError``."""
+    parsed = StoreUrl.parse(url).absolute()
+    if parsed.backend != "sqlite":
+        raise UsageError(
+            f"{parsed} is not encrypted in place: only a SQLite file is.",
+            remedy="let its threads end there, and begin a database with a key.",
+        )
+    return parsed
+
+
+@contextmanager
+def _told(how_it_stands: str) -> Iterator[None]:
+    """A file that cannot be written, most often for want of room, is told with what that leaves behind."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        raise StoreUnavailable(
+            f"{how_it_stands}. {error.message}",
+            remedy="see that the file can be written and has three times its size of room, then encrypt it again.",
+        ) from error
+
+
 def _seal_all(tx: Tx, provider: KeyProvider, tell: Progress) -> tuple[int, int]:
     assert isinstance(tx, SqliteTx)
     connection = tx.connection
-    if legacy.is_there(connection) and (older := legacy.threads(connection)):
+    if legacy.is_there(connection) and (older := legacy.threads_with_rows(connection)):
         raise UsageError(
             f"{len(older)} threads are still as LangGraph's own saver stored them, among them {older[0]!r}.",
             remedy="resume them once with the graph that they are of, or delete them; then do the same again.",

@@ -39,7 +39,7 @@ class Tallies:
         Left out: the latest run of a thread, where it is not ``done`` (how earlier ones ended is not on record), and
         forks, since what they began with is another thread's.
         """
-        return await self._database.run(lambda tx: list(_tallies(tx, graph, fingerprint, threads)))
+        return await self._database.read(lambda tx: list(_tallies(tx, graph, fingerprint, threads)))
 
 
 def _tallies(tx: Tx, graph: str, fingerprint: str, limit: int) -> Iterator[Tally]:

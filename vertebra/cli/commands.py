@@ -38,6 +38,8 @@ def execute(options: argparse.Namespace) -> int:
 
         actions = {"check": looking.check, "prove": looking.prove, "bounds": looking.bounds}
         return {**actions, "show": drawing.show, "draw": drawing.draw}[options.action](options)
+    if options.command == "rekey":
+        return rekeying.rekey(options)
     code: int = asyncio.run(_ASYNC[options.command](options))
     return code
 
@@ -237,6 +239,5 @@ _ASYNC: dict[str, Callable[[argparse.Namespace], Any]] = {
     "verify": verifications.verify,
     "export": verifications.export,
     "prune": pruning.prune,
-    "rekey": rekeying.rekey,
     "graph": diff,
 }

@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("vertebra: stopped between two threads; prune goes on when it is repeated.", file=sys.stderr)
             return STOPPED_BY_KEYBOARD
         if options.command == "rekey":
-            print("vertebra: stopped; do the same again, until when plain content may be left.", file=sys.stderr)
+            left = "plain content may be left in the file until" if options.encrypt else "it is done when"
+            print(f"vertebra: stopped; {left} the same command has come to its end.", file=sys.stderr)
             return STOPPED_BY_KEYBOARD
         command = f"vertebra recover {getattr(options, 'graph', '')}".rstrip()
         print(f"vertebra: stopped; `{command}` goes on from the last durable edge.", file=sys.stderr)

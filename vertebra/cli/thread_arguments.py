@@ -150,6 +150,7 @@ def _rekey(commands: Any) -> None:
     rekey.add_argument(
         "--encrypt",
         action="store_true",
-        help="seal what is plain, and write the file anew so that nothing of it is left; nobody else may have it open",
+        help="seal all of threads that is plain, and write the file anew so that nothing of it is left; "
+        "nobody else may have it open",
     )
     add_store(rekey)

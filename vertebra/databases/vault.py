@@ -98,12 +98,15 @@ def _begun(tx: Tx, table: str, wraps: _Wraps, rows: list[Row]) -> tuple[dict[str
 def rewrap(database: Database, table: str, provider: KeyProvider) -> int:
     """Wrap all keys of the store under the provider's current one, after which the others open nothing any more.
 
-    Returns how many were under another key. Raises ``EncryptionKeyWrong``.
+    Returns how many were under another key. Raises ``EncryptionKeyWrong``, and ``StoreUnavailable`` while another
+    connection reads the log of a SQLite file: then all are wrapped, and the log is emptied when this is done again.
     """
     wraps = _Wraps(provider, table)
 
     def work(tx: Tx) -> int:
         tx.lock(f"vertebra keys {table}")
+        if tx.backend == "sqlite":
+            tx.one("PRAGMA secure_delete=ON")
         rows = _rows(tx, table)
         keys = wraps.opened(rows)
         old = [id for id, wrapped_by, _ in rows if wrapped_by != wraps.current]
@@ -114,7 +117,9 @@ def rewrap(database: Database, table: str, provider: KeyProvider) -> int:
             )
         return len(old)
 
-    return database.run_sync(work)
+    count = database.run_sync(work)
+    database.wipe_sync()  # in the log the keys still stand as they were wrapped before
+    return count
 
 
 class _Wraps:

@@ -190,6 +190,8 @@ MIGRATIONS: migrating.Migrations = (
     SUMMARIES,
 )
 
+VERSIONS = "vertebra_memory_schema"
+
 _WITH_CONTENT = tuple(f"vertebra_memory_{name}" for name in ("conversations", "facts", "items", "holds", "receipts"))
 
 
@@ -200,4 +202,4 @@ def is_empty(tx: Tx, backend: str) -> bool:
 
 def migrate(database: Database) -> int:
     """Bring the tables to this release's version. Raises ``StoreTooNew``."""
-    return migrating.migrate(database, MIGRATIONS, table="vertebra_memory_schema")
+    return migrating.migrate(database, MIGRATIONS, table=VERSIONS)

@@ -41,6 +41,12 @@ def threads(connection: sqlite3.Connection) -> list[str]:
     return [row[0] for row in connection.execute("SELECT DISTINCT thread_id FROM checkpoints").fetchall()]
 
 
+def threads_with_rows(connection: sqlite3.Connection) -> list[str]:
+    """Those of ``threads``, and those of which there are writes alone."""
+    sql = "SELECT thread_id FROM checkpoints UNION SELECT thread_id FROM writes"
+    return [row[0] for row in connection.execute(sql).fetchall()]
+
+
 def tuples(
     connection: sqlite3.Connection, serde: SerializerProtocol, query: Query
 ) -> Iterator[tuple[CheckpointTuple, list[Write]]]:
