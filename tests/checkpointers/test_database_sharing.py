@@ -13,7 +13,8 @@ import pytest
 from langgraph.checkpoint.base import empty_checkpoint
 
 from vertebra import open_checkpointer
-from vertebra.databases.database import Tx, open_database
+from vertebra.databases.database import Tx
+from vertebra.databases.opening import open_database
 from vertebra.databases.url import StoreUrl
 from vertebra.errors import StoreUnavailable
 

@@ -11,7 +11,8 @@ import pytest
 
 from vertebra import open_checkpointer
 from vertebra.checkpointers.migrations import MIGRATIONS, THREAD_TABLES, migrate
-from vertebra.databases.database import Database, open_database
+from vertebra.databases.database import Database
+from vertebra.databases.opening import open_database
 from vertebra.databases.url import StoreUrl
 from vertebra.errors import StoreTooNew
 
@@ -101,7 +102,7 @@ def test_a_migration_that_breaks_off_leaves_nothing_behind(database: Database) -
 
 _MIGRATE = """
 import sys
-from vertebra.databases.database import open_database
+from vertebra.databases.opening import open_database
 from vertebra.checkpointers.migrations import migrate
 from vertebra.databases.url import StoreUrl
 print("ready", flush=True)

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from vertebra import open_checkpointer
-from vertebra.databases.database import Database, Tx, open_database
+from vertebra.databases.database import Database, Tx
+from vertebra.databases.opening import open_database
 from vertebra.databases.url import StoreUrl
 from vertebra.errors import StoreCorrupt, StoreUnavailable, UsageError
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from vertebra.databases.database import Database, open_database
+from vertebra.databases.database import Database
 from vertebra.databases.keys import KeyProvider, provider_of
 from vertebra.databases.migrating import migrate
+from vertebra.databases.opening import open_database
 from vertebra.databases.sealing import KeySeals
 from vertebra.databases.url import StoreUrl
 from vertebra.databases.vault import key_table, open_seals, require_plain, rewrap

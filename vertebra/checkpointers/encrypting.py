@@ -18,10 +18,11 @@ from vertebra.checkpointers.pieces.codec import Codec
 from vertebra.checkpointers.savers import serializer
 from vertebra.checkpointers.sqlite import legacy, retention
 from vertebra.checkpointers.sqlite.tables import has_table
-from vertebra.databases.database import SqliteDatabase, SqliteTx, Tx
+from vertebra.databases.database import Tx
 from vertebra.databases.keys import Encryption, KeyProvider, provider_of
 from vertebra.databases.sealing import NO_SEALS, Seals
 from vertebra.databases.space import file_bytes
+from vertebra.databases.sqlite import SqliteDatabase, SqliteTx
 from vertebra.databases.url import StoreUrl
 from vertebra.databases.vault import begin_seals
 from vertebra.errors import StoreUnavailable, UsageError

@@ -21,9 +21,9 @@ from vertebra.checkpointers.retention import Retention
 from vertebra.checkpointers.runs import RunStore
 from vertebra.checkpointers.tallies import Tallies
 from vertebra.checkpointers.versions import VersionStore
-from vertebra.databases.database import open_database
 from vertebra.databases.failures import closed, driver_errors
 from vertebra.databases.keys import Encryption, KeyProvider, provider_of
+from vertebra.databases.opening import open_database
 from vertebra.databases.url import StoreUrl
 from vertebra.databases.vault import open_seals, require_plain, rewrap
 from vertebra.errors import UsageError

@@ -6,8 +6,8 @@ import sqlite3
 from contextlib import closing
 from urllib.parse import quote
 
-from vertebra.databases.database import BUSY_TIMEOUT_S
 from vertebra.databases.failures import driver_errors, require_postgres
+from vertebra.databases.sqlite import BUSY_TIMEOUT_S
 from vertebra.databases.url import StoreUrl
 
 

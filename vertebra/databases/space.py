@@ -14,8 +14,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from vertebra.databases.database import Database, Tx, connect_sqlite
+from vertebra.databases.database import Database, Tx
 from vertebra.databases.failures import driver_errors
+from vertebra.databases.sqlite import connect_sqlite
 from vertebra.databases.url import StoreUrl
 
 SLICE_PAGES = 250

@@ -12,8 +12,9 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vertebra.databases.database import Database, Row, Tx, read_apart
+from vertebra.databases.database import Database, Row, Tx
 from vertebra.databases.keys import KeyProvider, require_length
+from vertebra.databases.opening import read_apart
 from vertebra.databases.sealing import KEY_ID_BYTES, NONCE_BYTES, KeySeals, cipher_of, key_missing
 from vertebra.databases.url import StoreUrl
 from vertebra.errors import EncryptionKeyWrong, StoreNotEncrypted

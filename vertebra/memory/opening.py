@@ -7,8 +7,9 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from vertebra.databases.database import Database, Tx, open_database
+from vertebra.databases.database import Database, Tx
 from vertebra.databases.keys import Encryption, KeyProvider, provider_of
+from vertebra.databases.opening import open_database
 from vertebra.databases.sealing import Seals
 from vertebra.databases.url import StoreUrl
 from vertebra.databases.vault import open_seals, require_plain, rewrap

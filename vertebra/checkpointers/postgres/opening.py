@@ -12,8 +12,8 @@ from psycopg.rows import dict_row
 
 from vertebra.checkpointers.postgres import tables
 from vertebra.checkpointers.postgres.state import PostgresState
-from vertebra.databases.database import open_pool
 from vertebra.databases.failures import driver_errors
+from vertebra.databases.postgres import open_pool
 from vertebra.databases.sealing import Seals
 from vertebra.databases.url import StoreUrl
 

@@ -15,7 +15,8 @@ from vertebra.checkpointers.faces import KeptState, Page, StateFace
 from vertebra.checkpointers.postgres.opening import open_state
 from vertebra.checkpointers.postgres.state import Fence
 from vertebra.checkpointers.savers import serializer
-from vertebra.databases.database import POOL_SIZE, in_thread
+from vertebra.databases.database import in_thread
+from vertebra.databases.postgres import POOL_SIZE
 from vertebra.databases.sealing import NO_SEALS, Seals
 from vertebra.databases.url import StoreUrl
 from vertebra.errors import UsageError

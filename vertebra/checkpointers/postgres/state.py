@@ -31,8 +31,8 @@ from vertebra.checkpointers.postgres.reading import history, revived
 from vertebra.checkpointers.postgres.sealing import Stored, seal_checkpoint
 from vertebra.checkpointers.postgres.writing import Stale, changing, look, written
 from vertebra.checkpointers.together import Together
-from vertebra.databases.database import PostgresTx
 from vertebra.databases.failures import closed, driver_errors
+from vertebra.databases.postgres import PostgresTx
 from vertebra.databases.sealing import NO_SEALS, Seals
 from vertebra.databases.url import StoreUrl
 from vertebra.errors import StoreCorrupt, StoreUnavailable

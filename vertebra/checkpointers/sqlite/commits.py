@@ -20,8 +20,8 @@ from vertebra.checkpointers.fencing import HELD, current_lease, held_arguments, 
 from vertebra.checkpointers.lease import Lease
 from vertebra.checkpointers.pieces.memo import ThreadMemo
 from vertebra.checkpointers.sqlite import tables
-from vertebra.databases.database import connect_sqlite
 from vertebra.databases.failures import closed, driver_errors
+from vertebra.databases.sqlite import connect_sqlite
 from vertebra.databases.url import StoreUrl
 from vertebra.errors import StoreUnavailable
 

@@ -21,9 +21,9 @@ from vertebra.checkpointers.sqlite.putting import checkpoint_batch, learn, moved
 from vertebra.checkpointers.sqlite.reader import Reader
 from vertebra.checkpointers.sqlite.reading import Query, Row
 from vertebra.checkpointers.together import Together
-from vertebra.databases.database import SqliteTx
 from vertebra.databases.failures import driver_errors
 from vertebra.databases.sealing import Seals
+from vertebra.databases.sqlite import SqliteTx
 from vertebra.databases.url import StoreUrl
 from vertebra.errors import UsageError
 

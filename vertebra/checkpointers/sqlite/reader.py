@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from vertebra.checkpointers.sqlite.commits import Writer
-from vertebra.databases.database import connect_sqlite
 from vertebra.databases.failures import closed, driver_errors
+from vertebra.databases.sqlite import connect_sqlite
 
 T = TypeVar("T")
 
