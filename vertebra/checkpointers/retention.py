@@ -9,7 +9,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from vertebra.checkpointers.journal import forget_answers, note_intervention
+from vertebra.checkpointers.calls import forget_answers
+from vertebra.checkpointers.journal import note_intervention
 from vertebra.checkpointers.lease import Lease, new_holder
 from vertebra.checkpointers.leasing import refuse_if_held
 from vertebra.checkpointers.migrations import THREAD_TABLES
