@@ -162,3 +162,52 @@ def test_a_turn_that_is_cancelled_leaves_no_call_without_its_answer(
         app.run_sync(says("I want my money back."), thread_id="cancelled")
         app.cancel_sync("cancelled")
     assert len(kept(stores)) == 6
+
+
+def test_after_a_turn_that_was_cancelled_nothing_of_it_is_said_to_anybody_else(
+    model: ScriptedModel, stores: dict[str, Any]
+) -> None:
+    """The thread is used again, in another conversation and in the same one."""
+    seen: list[Any] = []
+    model.on(lambda request: seen.append(request.body["messages"]) is not None)
+    model.on("back").call_tool("refund", REFUND, times=None)
+    model.on().reply("Hello.")
+    bob = {"conversation": "bob", "subject": "bob"}
+    with remembering().compile(**stores) as app:
+        for person in (bob, {"conversation": "bob", "subject": "bob"}, {}):
+            assert app.run_sync(says("I want my money back."), thread_id="t").status == "interrupted"
+            app.cancel_sync("t")
+            assert app.run_sync(says("Hello?", **person), thread_id="t").status == "done"
+            assert [m["content"] for m in seen[-1] if m["role"] == "user"][-1] == "Hello?"
+            assert "money" not in str(seen[-1])
+        assert app.verify_sync("t").ok
+    assert [m.text for m in kept(stores, "bob", "bob")] == ["Hello?", "Hello."] * 2
+    assert [m.text for m in kept(stores)] == ["Hello?", "Hello."]
+
+
+def test_without_a_memory_a_call_that_was_cancelled_is_told_as_such(
+    model: ScriptedModel, stores: dict[str, Any]
+) -> None:
+    seen: list[Any] = []
+    model.on(lambda request: seen.append(request.body["messages"]) is not None)
+    model.on("back").call_tool("refund", REFUND, times=None)
+    model.on().reply("Hello.")
+    with helpdesk().compile(checkpointer=stores["checkpointer"], default_model="m") as app:
+        app.run_sync({"messages": [{"role": "user", "content": "I want my money back."}]}, thread_id="t")
+        app.cancel_sync("t")
+        app.run_sync({"messages": [{"role": "user", "content": "Hello?"}]}, thread_id="t")
+    call, answer = seen[-1][-3:-1]
+    assert (answer["role"], answer["tool_call_id"]) == ("tool", call["tool_calls"][0]["id"])
+    assert answer["content"] == "Not done: the turn was cancelled."
+
+
+def test_a_fork_goes_on_in_a_branch_of_its_parents_conversation(model: ScriptedModel, stores: dict[str, Any]) -> None:
+    seen: list[Any] = []
+    model.on(lambda request: seen.append(request.body["messages"]) is not None)
+    model.on().reply("Hello.")
+    with agent("plain", memory=500).compile(**stores) as app:
+        app.run_sync({"messages": [{"role": "user", "content": "Hi."}]}, thread_id="t")
+        app.fork_sync("t", thread_id="f")
+        app.run_sync({"messages": [{"role": "user", "content": "Hi again."}]}, thread_id="f")
+    assert [m["content"] for m in seen[-1]] == ["Hi.", "Hello.", "Hi again."]
+    assert [m.text for m in kept(stores, "t", None)] == ["Hi.", "Hello."]

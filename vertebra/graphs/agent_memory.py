@@ -18,7 +18,7 @@ from vertebra.nodes.context import Context
 from vertebra.nodes.kinds import Node, llm, transition
 from vertebra.ports import NodeConversation
 
-FIELDS = ("messages", "conversation", "subject", "kept", "refused")
+FIELDS = ("messages", "conversation", "subject", "turn", "kept", "refused")
 """What of the state the conversation depends on."""
 
 
@@ -26,11 +26,15 @@ class Remembering(BaseModel):
     """The part of an agent's state that says which conversation it is in, and what of it is there already."""
 
     conversation: str = ""
-    """Its id; empty: the thread's."""
+    """Its id; empty: the thread's, which its forks keep."""
     subject: str | None = None
     """Whom it is with: ``forget`` goes by it."""
     kept: int = 0
-    """So many of the messages are in the conversation."""
+    """So many messages there were when a turn had ended last, and was in the conversation."""
+    turn: int = 0
+    """The messages from here on are the present turn."""
+    begun: int = 0
+    """So many there were when it began: before it, and its input."""
     refused: Append[int] = []
     """Which of the messages are answers that did not fit, and the reasons why: no part of what was said."""
 
@@ -42,8 +46,20 @@ def require_room(memory: Any) -> int:
     return memory
 
 
+@transition(reads=(*FIELDS, "begun"), writes=("conversation", "turn", "begun"))
+def begin(state: Any, ctx: Context) -> dict[str, Any]:
+    """The first node: what the present turn is. A turn that was cancelled is no part of it, nor of any conversation."""
+    turn = state.kept
+    if state.begun > state.kept:  # after the input of the turn that did not end stands what its nodes have added
+        turn = state.begun
+        added = ("assistant", "tool")
+        while turn < len(state.messages) and (turn in state.refused or state.messages[turn].get("role") in added):
+            turn += 1
+    return {"conversation": state.conversation or ctx.thread_id, "turn": turn, "begun": len(state.messages)}
+
+
 def recalls(max_tokens: int, task: str, **more: Any) -> Node[..., Any]:
-    """The first node: what no longer fits is summarised, so that the window has it."""
+    """The node that has what no longer fits summarised, so that the window has it."""
 
     @llm(task=task, reads=("conversation", "subject"), writes=(), **more)
     async def recall(state: Any, ctx: Context) -> dict[str, Any]:
@@ -56,9 +72,9 @@ def recalls(max_tokens: int, task: str, **more: Any) -> Node[..., Any]:
 async def asked(state: Any, ctx: Context, max_tokens: int | None) -> list[dict[str, Any]]:
     """The messages that the model is given: what was said before, as far as there is room, and the present turn."""
     if max_tokens is None:
-        return list(state.messages)
+        return closed(state.messages)
     window = await _talk(state, ctx).window(max_tokens=max_tokens)
-    return [*window.to_openai(), *state.messages[state.kept :]]
+    return [*window.to_openai(), *state.messages[state.turn :]]
 
 
 def rejects(messages: Sequence[Any]) -> dict[str, Any]:
@@ -70,11 +86,30 @@ def rejects(messages: Sequence[Any]) -> dict[str, Any]:
 def remember(state: Any, ctx: Context) -> dict[str, Any]:
     """The last node: the turn becomes part of the conversation, with the very superstep that notes that it is."""
     talk = _talk(state, ctx)
-    for number in range(state.kept, len(state.messages)):
+    for number in range(state.turn, len(state.messages)):
         if number not in state.refused:
             talk.append_sync(state.messages[number])
     return {"kept": len(state.messages)}
 
 
 def _talk(state: Any, ctx: Context) -> NodeConversation:
-    return ctx.memory.conversation(state.conversation or ctx.thread_id, subject=state.subject)
+    return ctx.memory.conversation(state.conversation, subject=state.subject)
+
+
+def closed(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The messages, with an answer for each call that a turn which was cancelled has left without one."""
+    found: list[dict[str, Any]] = []
+    due: list[str] = []
+    for message in messages:
+        if message.get("role") == "tool":
+            due = [id for id in due if id != message.get("tool_call_id")]
+        else:
+            found += [told_of(id, "Not done: the turn was cancelled.") for id in due]
+            due = [each["id"] for each in message.get("tool_calls") or ()]
+        found.append(message)
+    return found
+
+
+def told_of(call_id: str, content: str) -> dict[str, Any]:
+    """The message that tells the model what became of a call."""
+    return {"role": "tool", "tool_call_id": call_id, "content": content}

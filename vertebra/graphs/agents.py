@@ -21,7 +21,17 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, ValidationError, create_model
 
 from vertebra.errors import ToolError, UsageError
-from vertebra.graphs.agent_memory import FIELDS, Remembering, asked, recalls, rejects, remember, require_room
+from vertebra.graphs.agent_memory import (
+    FIELDS,
+    Remembering,
+    asked,
+    begin,
+    recalls,
+    rejects,
+    remember,
+    require_room,
+    told_of,
+)
 from vertebra.graphs.definition import Graph
 from vertebra.graphs.state import Append, summary
 from vertebra.graphs.tools import Tool, told, tool
@@ -111,7 +121,8 @@ def agent(
         g.add_edge(START, "model")
     else:
         recall, end = recalls(room, task, retry=retry, timeout_s=timeout_s), remember.name
-        g.add_edge(START, recall).add_edge(recall, "model").add_edge(remember, END).require(end, before=END)
+        g.add_edge(START, begin).add_edge(begin, recall).add_edge(recall, "model")
+        g.add_edge(remember, END).require(end, before=END)
     if known:
         g.add_node("read", _reads(known, max_parallel))
         g.add_node(_tools(known), waive=ONE_QUESTION_A_CALL if any(each.approval for each in known.values()) else None)
@@ -157,7 +168,7 @@ def _asks(
         more |= {"tools": [each.schema for each in tools.values()]} | ({"tool_choice": "none"} if last else {})
 
     async def ask(state: AgentState, ctx: Context) -> dict[str, Any]:
-        left = [_message(each["id"], "Not done: no turn is left. Answer with what is known.") for each in _open(state)]
+        left = [told_of(each["id"], "Not done: no turn is left. Answer with what is known.") for each in _open(state)]
         form: dict[str, Any] = {} if answer is None else {"response_format": _response_format(answer)}
         create: Any = ctx.client.chat.completions.create
         talk = await asked(state, ctx, room)
@@ -188,7 +199,7 @@ def _reads(tools: Mapping[str, Tool], max_parallel: int) -> Node[..., Any]:
                 arguments = tools[function["name"]].read(function.get("arguments") or "")
                 calls.append(Call(id=each["id"], tool=function["name"], arguments=arguments))
             except ToolError as error:
-                refused.append(_message(each["id"], f"Error: {error.message}"))
+                refused.append(told_of(each["id"], f"Error: {error.message}"))
         return {"calls": calls, "messages": refused}
 
     return read
@@ -232,7 +243,7 @@ def _approves(of: Tool) -> Node[..., Any]:
 @transition(reads=("id", "approval"), writes=("messages",))
 def _denied(call: Call) -> dict[str, Any]:
     reason = f" The reason: {call.approval.reason}" if call.approval and call.approval.reason else ""
-    return {"messages": [_message(call.id, f"Not done: a person refused this call.{reason}")]}
+    return {"messages": [told_of(call.id, f"Not done: a person refused this call.{reason}")]}
 
 
 def _effect(of: Tool) -> Node[..., Any]:
@@ -242,7 +253,7 @@ def _effect(of: Tool) -> Node[..., Any]:
         return of.bound(fn, call.arguments, ctx)
 
     def said(call: Call, result: Any) -> dict[str, Any]:
-        return {"messages": [_message(call.id, told(result))]}
+        return {"messages": [told_of(call.id, told(result))]}
 
     def run(call: Call, ctx: Context) -> dict[str, Any]:
         try:
@@ -294,10 +305,6 @@ def _answers(of: type[BaseModel] | None, room: int | None) -> Node[..., Any]:
 def _open(state: AgentState) -> list[dict[str, Any]]:
     """The calls of its last message."""
     return list(state.messages[-1].get("tool_calls") or ()) if state.messages else []
-
-
-def _message(call_id: str, content: str) -> dict[str, Any]:
-    return {"role": "tool", "tool_call_id": call_id, "content": content}
 
 
 def _response_format(answer: type[BaseModel]) -> dict[str, Any]:
