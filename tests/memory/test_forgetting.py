@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import pytest
 
 from tests.memory.parts import said, texts, user
 from vertebra import open_checkpointer, open_memory
-from vertebra.databases import StoreUrl, open_database
+from vertebra.databases import StoreUrl, Tx, open_database
 from vertebra.errors import MessageMismatch, StoreUnavailable, SubjectHeld, SubjectMismatch, UsageError
 from vertebra.memory import ChatMessage, Memory, Source
 from vertebra.memory.forgetting import BATCH, Forgetting
 from vertebra.memory.place import whom
+from vertebra.memory.recall import index
 from vertebra.memory.tombstones import TEXT, tombstone
 
 SECRET = "xyzzy"
@@ -325,3 +327,27 @@ async def test_deleting_a_thread_leaves_its_conversation(durable_url: str) -> No
 def test_who_and_why_must_be_said(wrong: dict[str, str]) -> None:
     with open_memory("memory://") as memory, pytest.raises(UsageError, match="To go on"):
         memory.forget_sync(**{"subject": "ann", "reason": "r", "by": "b", **wrong})
+
+
+def test_what_is_taken_into_the_index_late_is_not_what_is_being_forgotten(durable_url: str) -> None:
+    """Of a memory from before there was an index: a search takes it in, and waits for whoever is forgetting in it."""
+    with open_memory(durable_url) as memory, open_memory(durable_url) as searched:
+        conversation = memory.conversation("old", subject="p")
+        conversation.append_sync(user(f"It is {SECRET}."))
+        conversation.add_summary_sync(f"Of {SECRET}.", upto=1)
+        unindexed = "INSERT INTO vertebra_memory_unindexed (tenant, conversation) VALUES ('', 'old')"
+        memory.database.run_sync(lambda tx: (index.remove(tx, "", "old"), tx.execute(unindexed)))
+        search = threading.Thread(target=lambda: searched.search_sync("anything"))
+
+        def forget(tx: Tx) -> None:
+            forgetting = Forgetting(whom("p", None), "asked", "op")
+            while forgetting.more(tx):
+                pass
+            search.start()
+            search.join(0.5)  # it has read what is not forgotten yet, or waits
+
+        memory.database.run_sync(forget)
+        search.join(30)
+        tokens = memory.database.run_sync(lambda tx: tx.all("SELECT tokens FROM vertebra_memory_entries"))
+        assert SECRET.lower() not in str(tokens)
+        assert len(memory.search_sync(SECRET)) == 0

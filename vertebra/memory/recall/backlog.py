@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vertebra.databases.database import Tx
 from vertebra.memory import content
+from vertebra.memory.place import Place
 from vertebra.memory.recall.index import Entry, add
 from vertebra.memory.recall.scope import MESSAGE, SUMMARY
 from vertebra.memory.recall.steps import Reading, Steps, Transaction
@@ -23,6 +24,8 @@ def _batch(tx: Tx, tenant: str, conversation: str, upto: int) -> tuple[str, int]
     found = _next(tx, tenant, conversation)
     if found is None:
         return None
+    # Else what is being forgotten, or deleted, would be read as it was and indexed when it has gone.
+    Place(tenant, found).lock(tx)
     start = upto if found == conversation else 0
     if not start:
         _summaries(tx, tenant, found)
