@@ -73,6 +73,7 @@ def test_one_interrupt_stops_it(said: Said, under: Callable[..., None]) -> None:
         "import os, signal, sys\n"
         "from vertebra.cli.main import main\n"
         "from vertebra.ports import set_crash_hook\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in what a suite in the background starts
         "def interrupt(name):\n"
         "    if name == 'encrypt.row': set_crash_hook(None); os.kill(os.getpid(), signal.SIGINT)\n"
         "set_crash_hook(interrupt)\n"
