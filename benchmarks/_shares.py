@@ -53,7 +53,7 @@ def part_of_loop(frames: list[str]) -> str:
 
 def part_of_saver(frames: list[str]) -> str | None:
     """None where it waits for work."""
-    if "threading.py" in frames[-1] or "thread.py" in frames[-1] or frames[-1].startswith("Writer._flush_held"):
+    if "threading.py" in frames[-1] or "thread.py" in frames[-1] or frames[-1].startswith("Flusher._run "):
         return None
     if "asyncio_" in frames[0]:
         return ENGINE  # where LangGraph runs nodes and routers that are no coroutines

@@ -20,7 +20,7 @@ from langgraph.checkpoint.base import WRITES_IDX_MAP
 from tests.checkpointers.sqlite.parts import Line, at, rows, url_of, values_of
 from vertebra import open_checkpointer
 from vertebra.checkpointers.sqlite import SqliteCheckpointer
-from vertebra.checkpointers.sqlite.commits import HELD_S
+from vertebra.checkpointers.sqlite.flusher import HELD_S
 from vertebra.errors import LeaseLost, StoreTooNew, StoreUnavailable, UsageError
 
 COUNT = "SELECT count(*) FROM vertebra_state_writes"

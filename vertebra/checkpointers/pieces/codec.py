@@ -8,7 +8,6 @@ cipher of the serializer, if it has one.
 
 from __future__ import annotations
 
-import copy
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -46,7 +45,8 @@ class Codec:
 
     def of(self, thread: str) -> Codec:
         """The same for what belongs to one thread: it opens in no other."""
-        bound = copy.copy(self)
+        bound = object.__new__(Codec)
+        bound.__dict__.update(self.__dict__)  # twice in each superstep: copy.copy takes ten times as long
         bound._thread = thread
         return bound
 

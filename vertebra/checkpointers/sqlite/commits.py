@@ -1,25 +1,27 @@
 """The one writer of a file: batches of rows wait in a queue, and whoever commits takes all that wait with him.
 
 A batch is durable whole or not at all. Batches that are held are committed with the next one, of whatever thread,
-or after 2 ms. Should a commit of many fail, each is tried alone, so that none pays for another's fault.
+or after 2 ms (``flusher``). Should a commit of many fail, each is tried alone, so that none pays for another's fault.
 
 A batch keeps the lease under which it was handed in; in the transaction that writes it the lease is compared.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from vertebra.checkpointers.fencing import HELD, current_lease, held_arguments, lost
 from vertebra.checkpointers.lease import Lease
 from vertebra.checkpointers.pieces.memo import ThreadMemo
 from vertebra.checkpointers.sqlite import tables
+from vertebra.checkpointers.sqlite.batch import Batch, Stale, tell
+from vertebra.checkpointers.sqlite.flusher import Flusher
 from vertebra.databases.failures import closed, driver_errors
 from vertebra.databases.sqlite import connect_sqlite
 from vertebra.databases.url import StoreUrl
@@ -27,32 +29,12 @@ from vertebra.errors import StoreUnavailable
 
 T = TypeVar("T")
 
-HELD_S = 0.002
 RETRY_S = 0.1
 FIRST_RESERVE, NEXT_RESERVE = 256, 4096
 THREADS = 512  # of which a process remembers what it has stored
 
 Fence = Callable[[str], None]
 """Raises when this process may no longer write to a thread."""
-
-
-class Stale(Exception):
-    """The thread's pieces may have been deleted since the batch was made: make it again."""
-
-
-@dataclass(slots=True, eq=False)
-class Batch:
-    """Rows of one thread, of whoever makes them. ``checkpoint`` is None for a task's writes."""
-
-    memo: ThreadMemo
-    pieces: list[tuple[int, bytes]]
-    writes: tuple[Any, ...] | None = None
-    checkpoint: tuple[Any, ...] | None = None
-    lease: Lease | None = field(default_factory=current_lease.get)
-    held: bool = False
-    done: bool = False
-    error: Exception | None = None
-    at: float = field(default_factory=time.monotonic)
 
 
 class Writer:
@@ -80,8 +62,7 @@ class Writer:
         self._queue: deque[Batch] = deque()
         self._memos: OrderedDict[str, ThreadMemo] = OrderedDict()
         self._closed = False
-        self._wake = threading.Event()
-        self._flusher: threading.Thread | None = None
+        self._flusher = Flusher(self.flush, self._held_since)
 
     def known(self, thread: str) -> ThreadMemo | None:
         with self._mutex:
@@ -126,11 +107,8 @@ class Writer:
             if self._closed:
                 raise closed(f"store {self.url}")
             self._queue.append(batch)
-            if batch.held and self._flusher is None:
-                self._flusher = threading.Thread(target=self._flush_held, name="vertebra-held", daemon=True)
-                self._flusher.start()
         if batch.held:
-            self._wake.set()
+            self._flusher.soon()
 
     def look(self, lease: Lease | None) -> None:
         """Raise ``LeaseLost`` if the lease is lost by now, for what is held: its commit has nobody to tell.
@@ -152,6 +130,19 @@ class Writer:
         if batch.error is not None:
             raise batch.error
 
+    async def committed(self, batch: Batch) -> None:
+        """As ``commit``, with no thread of the caller's waiting. A batch that is in the queue is written though he is
+        cancelled.
+        """
+        with self._mutex:
+            if not batch.done:
+                batch.waiting = asyncio.get_running_loop().create_future()
+        if batch.waiting is not None:
+            self._flusher.now()
+            await batch.waiting
+        if batch.error is not None:
+            raise batch.error
+
     def flush(self) -> None:
         """Make durable whatever waits. Held batches that the file does not take now wait for the next flush."""
         with self._lock:
@@ -162,19 +153,24 @@ class Writer:
                 return
             failures = self._write_all(batches)
             again: list[Batch] = []
+            ended: list[Batch] = []
             for batch in batches:
                 error = failures.get(batch)
                 if batch.held and isinstance(error, StoreUnavailable) and not self._closed:
                     batch.at = time.monotonic() + RETRY_S
                     again.append(batch)
                     continue
-                batch.error, batch.done = error, True
+                batch.error = error
+                ended.append(batch)
                 if error is not None:
                     self.forget(batch.memo)
+            with self._mutex:
+                for batch in ended:
+                    batch.done = True
+                self._queue.extendleft(reversed(again))
+            tell(ended)
             if again:
-                with self._mutex:
-                    self._queue.extendleft(reversed(again))
-                self._wake.set()
+                self._flusher.soon()
 
     def transact(self, work: Callable[[sqlite3.Connection], T], lease: Lease | None = None) -> T:
         """Run ``work`` in a transaction, under ``lease``: one of its own, unless it is called within one."""
@@ -197,7 +193,8 @@ class Writer:
     def insert(self, connection: sqlite3.Connection, batch: Batch) -> None:
         """The rows of a batch, in a transaction that is open."""
         thread = batch.memo.number
-        connection.executemany(tables.PUT_PIECE, [(tables.key_of(thread, n), data) for n, data in batch.pieces])
+        if batch.pieces:
+            connection.executemany(tables.PUT_PIECE, [(tables.key_of(thread, n), data) for n, data in batch.pieces])
         if batch.writes is not None:
             connection.execute(tables.PUT_WRITES, batch.writes)
         if batch.checkpoint is not None:
@@ -218,9 +215,10 @@ class Writer:
             if self._closed:
                 return
             self.flush()
-            self._closed = True
-            self._wake.set()
+            with self._mutex:
+                self._closed = True
             self._connection.close()
+        self._flusher.stop()
         with self._looking_lock:
             if self._looking is not None:
                 self._looking.close()
@@ -253,22 +251,27 @@ class Writer:
             memo.reserved.append(reserved)
 
     def _write(self, connection: sqlite3.Connection, batches: list[Batch]) -> list[tuple[ThreadMemo, tuple[int, int]]]:
+        generations: dict[tuple[ThreadMemo, Lease | None], int | None] = {}
         for batch in batches:
-            self._check(connection, batch)
+            of = (batch.memo, batch.lease)
+            if of not in generations:  # one transaction sees one answer
+                generations[of] = self._generation(connection, *of)
+            found = generations[of]
+            # Writes have pieces of their own, so that they only need their thread.
+            if found is None or (batch.checkpoint is not None and (batch.memo.stale or found != batch.memo.generation)):
+                raise Stale
         for batch in batches:
             self.insert(connection, batch)
         low = {batch.memo for batch in batches if batch.memo.runs_low}
         return [(memo, _reserve(connection, memo.thread, NEXT_RESERVE)[1]) for memo in low]
 
-    def _check(self, connection: sqlite3.Connection, batch: Batch) -> None:
-        memo = batch.memo
-        self._prove(batch.lease)
+    def _generation(self, connection: sqlite3.Connection, memo: ThreadMemo, lease: Lease | None) -> int | None:
+        """Of the thread's rows now; None if there is no such thread. Raises when it may not be written to."""
+        self._prove(lease)
         if self.fence is not None:
             self.fence(memo.thread)
         found = connection.execute(tables.GENERATION, (memo.number,)).fetchone()
-        # Writes have pieces of their own, so that they only need their thread.
-        if found is None or (batch.checkpoint is not None and (memo.stale or found[0] != memo.generation)):
-            raise Stale
+        return None if found is None else int(found[0])
 
     def _reserve_more(self, memo: ThreadMemo) -> None:
         reserved = self.transact(lambda c: _reserve(c, memo.thread, NEXT_RESERVE), current_lease.get())
@@ -279,20 +282,9 @@ class Writer:
         if self._fenced and lease is not None:
             _require_held(self._connection, lease)
 
-    def _flush_held(self) -> None:
-        while not self._closed:
-            self._wake.wait()
-            self._wake.clear()
-            while (held := self._first_held()) is not None:
-                wait_s = held.at + HELD_S - time.monotonic()
-                if wait_s > 0:
-                    time.sleep(wait_s)
-                else:
-                    self.flush()
-
-    def _first_held(self) -> Batch | None:
+    def _held_since(self) -> float | None:
         with self._mutex:
-            return next((batch for batch in self._queue if batch.held), None)
+            return next((batch.at for batch in self._queue if batch.held), None)
 
 
 def _require_held(connection: sqlite3.Connection, lease: Lease) -> None:

@@ -16,7 +16,8 @@ from vertebra.checkpointers.pieces.chunk_cache import ChunkCache
 from vertebra.checkpointers.pieces.codec import Codec
 from vertebra.checkpointers.pieces.memo import ThreadMemo
 from vertebra.checkpointers.sqlite import legacy, reading, retention
-from vertebra.checkpointers.sqlite.commits import Batch, Writer
+from vertebra.checkpointers.sqlite.batch import Batch
+from vertebra.checkpointers.sqlite.commits import Writer
 from vertebra.checkpointers.sqlite.putting import checkpoint_batch, learn, moved_batches, writes_batch
 from vertebra.checkpointers.sqlite.reader import Reader
 from vertebra.checkpointers.sqlite.reading import Query, Row

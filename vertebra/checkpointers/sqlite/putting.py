@@ -13,7 +13,7 @@ from vertebra.checkpointers.pieces.codec import Codec
 from vertebra.checkpointers.pieces.encoding import Encoder
 from vertebra.checkpointers.pieces.memo import Latest, ThreadMemo
 from vertebra.checkpointers.pieces.memo import Sequence as Stored
-from vertebra.checkpointers.sqlite.commits import Batch
+from vertebra.checkpointers.sqlite.batch import Batch
 from vertebra.checkpointers.sqlite.legacy import Write
 from vertebra.checkpointers.sqlite.reading import CHECKPOINT, WRITES, decoder_of, refs_of
 

@@ -13,7 +13,8 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from vertebra.checkpointers.faces import KeptState, Page, StateFace
 from vertebra.checkpointers.pieces.memo import ThreadMemo
 from vertebra.checkpointers.savers import serializer
-from vertebra.checkpointers.sqlite.commits import Batch, Fence, Stale
+from vertebra.checkpointers.sqlite.batch import Batch, Stale
+from vertebra.checkpointers.sqlite.commits import Fence
 from vertebra.checkpointers.sqlite.file import StateFile
 from vertebra.checkpointers.sqlite.reading import Query
 from vertebra.databases.database import in_thread
@@ -168,7 +169,13 @@ class SqliteCheckpointer(StateFace):
         return True
 
     async def _written(self, batch: Batch) -> bool:
-        return await self._write(lambda: self._commit(batch))
+        if self._write_thread is None:
+            return self._commit(batch)
+        try:
+            await self._file.writer.committed(batch)
+        except Stale:
+            return False
+        return True
 
     async def _prepared(self, config: RunnableConfig, *, put: bool) -> ThreadMemo:
         return await self._write(lambda: self._file.prepare(config, put=put))
