@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 def serializer(types: Iterable[type[Any]] = ()) -> SerializerProtocol:
     """MessagePack without pickle; only ``types`` (and plain data) come back as objects."""
-    from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+    from vertebra.checkpointers.reviving import Serializer
 
     allowed = sorted({(kind.__module__, kind.__name__) for kind in types})
-    return JsonPlusSerializer(pickle_fallback=False, allowed_msgpack_modules=allowed or None)
+    return Serializer(pickle_fallback=False, allowed_msgpack_modules=allowed or None)
 
 
 def open_saver(
