@@ -5,20 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import ormsgpack
-from langchain_core import messages
 from langgraph.checkpoint.serde.jsonplus import EXT_PYDANTIC_V2, JsonPlusSerializer
 
-_MESSAGES = {
-    (kind.__module__, kind.__name__): kind
-    for kind in (
-        messages.AIMessage,
-        messages.ChatMessage,
-        messages.HumanMessage,
-        messages.RemoveMessage,
-        messages.SystemMessage,
-        messages.ToolMessage,
-    )
-}
+from vertebra.checkpointers.pieces.sameness import MESSAGES
+
+_MESSAGES = {(kind.__module__, kind.__name__): kind for kind in MESSAGES}
 """Types that LangGraph always allows. What it looks up for each value anew is looked up here once."""
 
 _PACKAGE = b"langchain_core.messages."

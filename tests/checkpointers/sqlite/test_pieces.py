@@ -140,11 +140,16 @@ def test_values_of_odd_shapes(value: Any, tmp_path: Path) -> None:
 
 
 ITEMS = st.one_of(
-    st.integers(-5, 5), st.none(), st.booleans(), st.sampled_from([text(n, 60) for n in range(6)]), st.just([1, "a"])
+    st.integers(-5, 5),
+    st.none(),
+    st.booleans(),
+    st.sampled_from([text(n, 60) for n in range(6)]),
+    st.just([1, "a"]),
+    SAID := st.builds(lambda n: AIMessage(text(n, 60), response_metadata={"n": n}), st.integers(0, 3)),
 )
 CHANGES = st.lists(
     st.one_of(
-        st.tuples(st.just("append"), st.lists(ITEMS, max_size=40)),
+        st.tuples(st.just("append"), st.one_of(st.lists(ITEMS, max_size=40), st.lists(SAID, max_size=40))),
         st.tuples(st.just("drop front"), st.integers(0, 50)),
         st.tuples(st.just("drop end"), st.integers(0, 50)),
         st.tuples(st.just("insert"), st.integers(0, 50)),
@@ -164,9 +169,12 @@ def changed(log: list[Any], how: str, argument: Any) -> list[Any]:
     if how == "drop end":
         return log[: len(log) - argument]
     if how == "insert":
-        return [*log[:argument], "inserted" * 10, *log[argument:]]
-    if how == "mutate" and log and isinstance(log[argument % len(log)], list):
-        log[argument % len(log)].append(text(argument, 80))
+        return [*log[:argument], AIMessage("inserted" * 10), *log[argument:]]
+    if how == "mutate" and log and isinstance(item := log[argument % len(log)], list):
+        item.append(text(argument, 80))
+    elif how == "mutate" and log and isinstance(item, AIMessage):
+        item.response_metadata["n"] = argument
+        item.content = item.content[argument % 2 :]
     return log
 
 

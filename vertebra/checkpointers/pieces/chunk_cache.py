@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vertebra.checkpointers.pieces.chunks import Level
-from vertebra.checkpointers.pieces.encoding import FROZEN
+from vertebra.checkpointers.pieces.sameness import FROZEN
 
 LIMIT_BYTES = 16_000_000
 

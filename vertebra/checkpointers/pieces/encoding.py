@@ -2,13 +2,14 @@
 
 A reference is the number of a piece, or a small value itself as typed bytes, or for a list or dict its kind and
 the digits of ``chunks``. The items of a dict are its keys and values in turn. An item is known again by the
-digest of its bytes; items of immutable types that are the very object of last time are not even looked at.
+digest of its bytes; of immutable types and of messages it is mostly known without them (``sameness``).
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 from itertools import chain
 from operator import is_
 from typing import Any
@@ -16,10 +17,10 @@ from typing import Any
 from vertebra.checkpointers.pieces.chunks import Entry, Level, Store, build, digits
 from vertebra.checkpointers.pieces.codec import Codec
 from vertebra.checkpointers.pieces.memo import Latest, Sequence, ThreadMemo
+from vertebra.checkpointers.pieces.sameness import FROZEN, are_same, sameness
 
 LIST, DICT = 0, 1
 PIECE = "piece"  # the place that a piece is sealed to, with its number
-FROZEN = frozenset({str, bytes, int, float, bool, type(None)})
 SMALL_ITEM = 24  # bytes that an item may have to stand in its list: there it is copied some 16 times
 SMALL_VALUE = 64  # the same for a value that stands in the checkpoint
 JOINED_BYTES = 64 * 1024  # that the items of a chunk may have together to be stored joined, too
@@ -65,7 +66,7 @@ class Encoder:
         if len(items) <= SMALL_CONTAINER and (small := self._small(value)) is not None:
             return small
         place = (namespace, name)
-        sequence = self._sequence(items, self._memo.sequences.get(place))
+        sequence = self._sequence(items, self._memo.sequences.get(place) or Sequence([], True, [[]], []))
         self._memo.sequences[place] = sequence
         return [LIST if type(value) is list else DICT, digits(sequence.levels)]
 
@@ -87,36 +88,40 @@ class Encoder:
             plain = self._codec.dump(self._piece(plain))
         return self._codec.seal(plain, *place)
 
-    def _sequence(self, items: list[Any], old: Sequence | None) -> Sequence:
-        if old is None:
-            old = Sequence([], True, [[]], [])
+    def _sequence(self, items: list[Any], old: Sequence) -> Sequence:
         before = old.levels[0]
-        same = seen = self._seen(items, old)
-        entries, digests = before[:seen], old.digests[:seen]
-        moved: dict[bytes, Entry] | None = None
+        trusted = self._trusted(items, old)
+        # All at once where nothing was changed, which is nearly always; else one by one.
+        same = seen = trusted if _are_same(items[:trusted], old) else 0
+        entries, digests, told = before[:seen], old.digests[:seen], old.sameness[:seen]
+        moved = cache(lambda: {d: e for d, e in zip(old.digests, before, strict=True) if d is not None})
         for at in range(seen, len(items)):
-            plain = self._codec.dump(items[at])
-            digest = None if len(plain) <= SMALL_ITEM else digest_of(plain)
-            entry: Entry | None
-            if digest is None:
-                entry = plain
-            elif at < len(before) and old.digests[at] == digest:
-                entry = before[at]
+            item = items[at]
+            known = old.sameness[at] if at < trusted else None
+            if at < trusted and (type(item) in FROZEN or (known is not None and are_same([item], [known]))):
+                entry, digest = before[at], old.digests[at]
             else:
-                if moved is None:
-                    moved = {d: e for d, e in zip(old.digests, before, strict=True) if d is not None}
-                entry = moved.get(digest) or self._memo.recent.get(digest) or self._piece(plain, digest)
+                known = sameness(item)  # before its bytes: what changes in between is seen next time
+                plain = self._codec.dump(item)
+                digest = None if len(plain) <= SMALL_ITEM else digest_of(plain)
+                if digest is None:
+                    entry = plain
+                elif at < len(before) and old.digests[at] == digest:
+                    entry = before[at]
+                else:
+                    entry = moved().get(digest) or self._memo.recent.get(digest) or self._piece(plain, digest)
             if at == same and at < len(before) and before[at] == entry:
                 same += 1
             digests.append(digest)
             entries.append(entry)
-        frozen = all(map(FROZEN.__contains__, map(type, items[seen:])))
+            told.append(known)
+        frozen = (old.frozen or not seen) and all(map(FROZEN.__contains__, map(type, items[seen:])))
         store = self._store(items, digests, joined=same == len(before))
-        return Sequence(items, frozen, build(entries, old.levels, same, store), digests)
+        return Sequence(items, frozen, build(entries, old.levels, same, store), digests, told)
 
-    def _seen(self, items: list[Any], old: Sequence) -> int:
-        """How many items at the front are, for certain and without a look, what they were."""
-        if not self._trust or not old.frozen or old.items is None:
+    def _trusted(self, items: list[Any], old: Sequence) -> int:
+        """How many items at the front are the very objects of last time."""
+        if not self._trust or old.items is None:
             return 0
         length = min(len(items), len(old.items))
         if all(map(is_, items[:length], old.items)):
@@ -160,6 +165,12 @@ class Encoder:
 def in_pieces(value: Any) -> bool:
     """Whether a channel's value is a list or dict whose items are stored one by one."""
     return type(value) is list or (type(value) is dict and all(type(key) is str for key in value))
+
+
+def _are_same(items: list[Any], old: Sequence) -> bool:
+    """Whether these, which are the very objects of last time, are what they were."""
+    told = old.sameness[: len(items)]
+    return old.frozen or (None not in told and are_same(items, told))  # type: ignore[arg-type] # none is None
 
 
 def _items(value: Any) -> list[Any] | None:

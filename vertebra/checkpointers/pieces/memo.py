@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vertebra.checkpointers.pieces.chunks import Level
+from vertebra.checkpointers.pieces.sameness import Sameness
 
 RECENT = 1024  # pieces of which the digest is remembered
 NAMESPACES = 64  # loops of one thread of which the last checkpoint is remembered
@@ -17,12 +18,16 @@ LOW_WATER = 1024  # with fewer numbers left, the next commit reserves more
 
 @dataclass(slots=True)
 class Sequence:
-    """A list or dict as it was stored last. ``items`` are its objects, if they have been seen, and are not copies."""
+    """A list or dict as it was stored last. ``items`` are its objects, if they have been seen, and are not copies.
+
+    ``frozen``: all are of immutable types, where the same object is the same value; ``sameness`` tells it of messages.
+    """
 
     items: list[Any] | None
-    frozen: bool  # all items are of immutable types: the same object is the same value
+    frozen: bool
     levels: list[Level]
     digests: list[bytes | None]
+    sameness: list[Sameness | None] = field(default_factory=list)
 
 
 @dataclass(slots=True)
