@@ -216,3 +216,17 @@ def test_what_prune_does_not_know_it_refuses(tmp_path: Path, strategy: str) -> N
             saver.copy_thread("t", "t")
         saver.prune(["t"], strategy="delete")
         assert list(saver.list(None)) == []
+
+
+def test_a_copy_takes_the_place_of_nothing_that_is_there(tmp_path: Path) -> None:
+    """Neither of a subgraph's state alone, nor of writes to a checkpoint that never came; those it clears away."""
+    with SqliteCheckpointer(url_of(tmp_path / "a.db")) as saver:
+        log = ["x" * 100] * 3
+        Line(saver).put({"log": log})
+        Line(saver, "inner alone", namespace="inner").put({"log": ["y" * 100] * 3})
+        with pytest.raises(UsageError, match="There is a thread 'inner alone'"):
+            saver.copy_thread("t", "inner alone")
+        saver.put_writes(at("writes alone", checkpoint="never came"), [("log", ["z" * 100] * 3)], "task")
+        saver.copy_thread("t", "writes alone")
+        assert values_of(saver, at("writes alone")) == {"log": log}
+        assert values_of(saver, at("inner alone", "inner")) == {"log": ["y" * 100] * 3}

@@ -221,10 +221,15 @@ class StateFile:
 
     def copy(self, source: str, target: str) -> None:
         """Raises ``UsageError`` when there is a thread ``target``."""
+
+        def copied(connection: sqlite3.Connection) -> None:
+            taken = source == target or retention.count(connection, target) > 0
+            if taken or self._is_legacy(connection, target):
+                raise UsageError(f"There is a thread {target!r}.", remedy="copy to a thread that does not exist yet.")
+            retention.copy(connection, self._codec, source, target)
+
         self._adopt_all([source])
-        if self.get({"configurable": {"thread_id": target}}) is not None:
-            raise UsageError(f"There is a thread {target!r}.", remedy="copy to a thread that does not exist yet.")
-        self.writer.change(lambda connection: retention.copy(connection, self._codec, source, target), [target])
+        self.writer.change(copied, [target])
 
     def _adopt_all(self, threads: Sequence[str]) -> None:
         for thread in threads:

@@ -82,10 +82,11 @@ def delete_for_runs(connection: sqlite3.Connection, codec: Codec, run_ids: Seque
 
 
 def copy(connection: sqlite3.Connection, codec: Codec, source_thread: str, target_thread: str) -> None:
-    """The rows of one thread for another that has none: references are within a thread, so they stay as they are."""
+    """The rows of one thread for another that has no checkpoint: references are within a thread, and stay as they are."""
     source = number_of(connection, source_thread)
     if source is None:
         return
+    delete(connection, target_thread)  # writes to a checkpoint that never came
     target = int(connection.execute(RESERVE, (target_thread, 0)).fetchone()[0])
     columns = {"checkpoints": "namespace, id, parent, run_id, data"}
     columns["writes"] = "namespace, checkpoint, number, task, path, data"
