@@ -82,7 +82,7 @@ def delete_for_runs(connection: sqlite3.Connection, codec: Codec, run_ids: Seque
 
 
 def copy(connection: sqlite3.Connection, codec: Codec, source_thread: str, target_thread: str) -> None:
-    """The rows of one thread for another that has no checkpoint: references are within a thread, and stay as they are."""
+    """The rows of one thread for another without checkpoints: references are within a thread, and stay as they are."""
     source = number_of(connection, source_thread)
     if source is None:
         return
