@@ -123,6 +123,23 @@ def rewrap(database: Database, table: str, provider: KeyProvider) -> int:
     return count
 
 
+def is_wrapped(url: StoreUrl, table: str, provider: KeyProvider) -> bool | None:
+    """Whether any key of a room's is wrapped under one that the provider has; None where the room has no keys.
+
+    On a connection of its own: the room need not be open, nor be one that these keys open.
+    """
+    under = [row[1] for row in read_apart(url, lambda tx: _rows(tx, table))]
+    return any(_has(provider, id) for id in under) if under else None
+
+
+def _has(provider: KeyProvider, key_id: str) -> bool:
+    try:
+        provider.key(key_id)
+    except KeyError:
+        return False
+    return True
+
+
 class _Wraps:
     """A user's keys around those of the store."""
 
