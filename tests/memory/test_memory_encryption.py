@@ -19,6 +19,7 @@ from vertebra.errors import (
     EncryptionKeyWrong,
     StoreCorrupt,
     StoreNotEncrypted,
+    SubjectHeld,
     UsageError,
 )
 from vertebra.memory import HashingEmbedder, Memory, content
@@ -205,6 +206,16 @@ def test_a_spoiled_row_keeps_nobody_from_being_forgotten(durable_url: str, encry
         filled(memory)
         execute(durable_url, "UPDATE vertebra_memory_messages SET message = 'spoiled' WHERE conversation = 'a'")
         execute(durable_url, "UPDATE vertebra_memory_messages SET role = 'tool' WHERE conversation = 'a' AND id = 2")
+        held = memory.hold_sync("held", reason="case 1", by="b", tenant="t")
+        again = memory.facts("gone-a", tenant="t")
+        again.learn_sync("x", WORD)
+        execute(durable_url, "UPDATE vertebra_memory_holds SET reason = 'spoiled'")
+        execute(durable_url, "UPDATE vertebra_memory_receipts SET reason = 'spoiled', ended_at = NULL")
+        with pytest.raises(SubjectHeld) as told:
+            memory.forget_sync("held", reason="r", by="b", tenant="t")
+        assert told.value.context["holds"] == [held.id]
+        assert memory.forget_sync("gone-a", reason="r", by="b", tenant="t").ended_at is not None
+        assert again.history_sync() == []
         assert memory.forget_sync("p", reason="r", by="b", tenant="t").removed["messages"] == 4
         for id in ("a", "b"):
             assert texts(memory.conversation(id, tenant="t").messages_sync()) == ["[forgotten]"] * 2
