@@ -136,6 +136,11 @@ def _rekey(actions: Any) -> None:
     _memory(rekey)
 
 
+def default_memory() -> str:
+    """The memory of a command that names none."""
+    return os.environ.get("VERTEBRA_MEMORY") or DEFAULT_MEMORY
+
+
 def _where(action: argparse.ArgumentParser) -> None:
     action.add_argument("--tenant", metavar="TENANT", help="whose conversations (default: those of no tenant)")
     _memory(action)
@@ -145,7 +150,7 @@ def _memory(action: argparse.ArgumentParser) -> None:
     action.add_argument(
         "--memory",
         metavar="URL",
-        default=os.environ.get("VERTEBRA_MEMORY") or DEFAULT_MEMORY,
+        default=default_memory(),
         help=f"sqlite:///file or postgresql://... (default: $VERTEBRA_MEMORY, else {DEFAULT_MEMORY})",
     )
     add_json(action)
