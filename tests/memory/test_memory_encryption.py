@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypedDict
 
 import pytest
 
 from tests.checkpointers.encrypted import columns_with, execute, new_key
+from tests.cli.conftest import until
 from tests.memory.conftest import KEY
 from tests.memory.parts import texts, user
 from vertebra import END, START, Context, Graph, effect, open_memory
 from vertebra.cli import main
+from vertebra.databases.database import Tx
 from vertebra.errors import (
     ContentTampered,
     EncryptionKeyMissing,
@@ -144,6 +148,49 @@ def test_plain_and_sealed_rows_are_never_mixed(durable_url: str) -> None:
     with pytest.raises(StoreNotEncrypted) as refused:
         opened(durable_url)
     assert "import" in (refused.value.remedy or "")
+
+
+def test_who_opened_an_empty_memory_without_a_key_writes_nothing_plain_once_it_has_one(durable_url: str) -> None:
+    with opened(durable_url, None) as plain, opened(durable_url) as sealed:
+        for write in (
+            lambda: plain.conversation("a").append_sync(user(WORD)),
+            lambda: plain.facts("a").learn_sync("is", WORD),
+            lambda: plain.store().put(("a",), "b", {"is": WORD}),
+            lambda: plain.hold_sync("a", reason=WORD, by="b"),
+        ):
+            with pytest.raises(EncryptionKeyMissing):
+                write()
+        sealed.conversation("a").append_sync(user(WORD))
+    assert columns_with(durable_url) == set()
+
+
+def test_a_plain_append_and_the_first_key_are_not_both_written(postgres_url: str) -> None:
+    """Who is about to append has looked for keys; the first key waits for him, and finds what he wrote."""
+    looked, go_on = threading.Event(), threading.Event()
+
+    def append(memory: Memory) -> None:
+        def work(tx: Tx) -> None:
+            looked.set()
+            assert go_on.wait(20)
+            tx.execute(
+                "INSERT INTO vertebra_memory_conversations (tenant, id, title, created_at, updated_at) "
+                "VALUES ('', 'c', ?, 0, 0)",
+                WORD,
+            )
+
+        memory.database.run_sync(work)
+
+    with opened(postgres_url, None) as plain, ThreadPoolExecutor(2) as threads:
+        appending = threads.submit(append, plain)
+        assert looked.wait(20)
+        sealing = threads.submit(lambda: opened(postgres_url).close())
+        until(
+            lambda: execute(postgres_url, "SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted")
+        )
+        go_on.set()
+        appending.result(20)
+        with pytest.raises(StoreNotEncrypted):
+            sealing.result(20)
 
 
 def test_keys_rotate(durable_url: str) -> None:
