@@ -159,6 +159,11 @@ def test_exported_and_imported_it_is_the_same(filled: Shell) -> None:
         memory.store().put(("a",), "b", {"c": 1})
     assert filled.json("memory", "export", "--out", "all.jsonl")["items"] == 1
     assert filled("memory", "import", "all.jsonl", "--memory", "sqlite:///new.db").stdout.endswith("1 item imported.\n")
+    again = filled("memory", "import", "all.jsonl", "--memory", "sqlite:///new.db").stdout
+    assert again == "0 conversations, 0 messages imported, 2 were there already.\n"
+    assert (
+        filled("memory", "export", "--memory", "sqlite:///new.db").stdout == (filled.folder / "all.jsonl").read_text()
+    )
     assert "written to x.jsonl" in filled("memory", "export", "visit-43", "--out", "x.jsonl").stdout
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -204,6 +206,36 @@ def test_keys_rotate(durable_url: str) -> None:
         assert len(memory.conversation("a", tenant="t").messages_sync()) == 3
         found = [hit.kind for hit in memory.search_sync(WORD, tenant="t", mode="text")]
         assert (found.count("message"), found.count("summary")) == (5, 2)
+    with pytest.raises(EncryptionKeyWrong):
+        opened(durable_url, old)
+
+
+_REKEY_AND_DIE = """
+import sys
+from vertebra import open_memory
+from vertebra.testing import crash_at
+with open_memory(sys.argv[1], encryption=sys.argv[2]) as memory, crash_at(sys.argv[3], nth=int(sys.argv[4])):
+    memory.rekey()
+"""
+
+
+def test_a_rekey_that_is_killed_leaves_one_key_or_the_other_and_is_done_again(durable_url: str) -> None:
+    old, new = new_key(), new_key()
+    with opened(durable_url, old) as memory:
+        filled(memory)
+        said = memory.conversation("a", tenant="t").messages_sync()
+    opened(durable_url, [new, old]).close()  # seals under a new key from now on
+    for point, nth, still_old in (("rekey.key", 1, True), ("rekey.key", 2, True), ("rekey.wrapped", 1, False)):
+        command = [sys.executable, "-c", _REKEY_AND_DIE, durable_url, f"{new},{old}", point, str(nth)]
+        assert subprocess.run(command, timeout=60).returncode == -9, (point, nth)
+        wrapped = {row[0] for row in execute(durable_url, "SELECT wrapped_by FROM vertebra_memory_keys")}
+        assert len(wrapped) == 1 + still_old, "all are wrapped anew, or none"
+        with opened(durable_url, [new, old]) as memory:
+            assert memory.conversation("a", tenant="t").messages_sync() == said
+    with opened(durable_url, [new, old]) as memory:
+        assert memory.rekey() == 0, "and empties the log"
+    with opened(durable_url, new) as memory:
+        assert memory.conversation("a", tenant="t").messages_sync() == said
     with pytest.raises(EncryptionKeyWrong):
         opened(durable_url, old)
 

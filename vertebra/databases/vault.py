@@ -18,6 +18,7 @@ from vertebra.databases.opening import read_apart
 from vertebra.databases.sealing import KEY_ID_BYTES, NONCE_BYTES, KeySeals, cipher_of, key_missing
 from vertebra.databases.url import StoreUrl
 from vertebra.errors import EncryptionKeyWrong, StoreNotEncrypted
+from vertebra.ports import crash_point
 
 _DIGESTS = "digests"
 """The id of the key that makes digests: the same for ever, for by them rows are found."""
@@ -121,9 +122,11 @@ def rewrap(database: Database, table: str, provider: KeyProvider) -> int:
                 f"UPDATE {table} SET wrapped_by = ?, wrapped = ? WHERE id = ?",
                 *(wraps.current, wraps.wrapped(id, keys[id]), id),
             )
+            crash_point("rekey.key")
         return len(old)
 
     count = database.run_sync(work)
+    crash_point("rekey.wrapped")
     database.wipe_sync()  # in the log the keys still stand as they were wrapped before
     return count
 
