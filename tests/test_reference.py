@@ -24,7 +24,7 @@ from vertebra.cli.main import EXIT_CODES, exit_code, parser
 from vertebra.cli.memory import branch_data, conversation_data, message_data
 from vertebra.cli.printing import call_data, finding_data, run_data, thread_data
 from vertebra.cli.pruning import pruned_data
-from vertebra.cli.rekeying import rekeyed_data
+from vertebra.cli.rekeying import Rekeyed, rekeyed_data
 from vertebra.cli.searching import hit_data
 from vertebra.cli.verifications import difference_data, verification_data
 from vertebra.errors import VertebraError
@@ -279,7 +279,7 @@ def test_the_keys_of_json_are_listed() -> None:
         "a branch": branch_data(Branch("main", None, 0, 0.0)),
         "a message": message_data(Message(1, "main", ChatMessage(role="user", content=""), 0.0)),
         "a pruning": pruned_data(Pruned()),
-        "a rekeying": rekeyed_data(0, None, plain_memory=None),
+        "a rekeying": rekeyed_data(Rekeyed(0)),
         "a hit": hit_data(Hit("message", "c", "main", 1, None, "user", 0.0, 0.0, 1, 0.0, None, None, Snippet(""))),
         "an embedding": embedded_data(Embedded(0, 0), "e"),
         "an import": dataclasses.asdict(Imported(0, 0, 0)),

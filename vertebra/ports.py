@@ -255,8 +255,12 @@ KEEPING_CRASH_POINTS: tuple[str, ...] = (
     "forget.batch",
     "forget.emptied",
     "forget.wiped",
+    "migrate.statement",
+    "rekey.key",
+    "rekey.wrapped",
 )
-"""The same of what no run does: to delete and to prune threads, to encrypt a store that was plain, to forget."""
+"""The same of what no run does: to delete and to prune threads, to encrypt a store that was plain, to forget, to bring
+tables forward, to change keys."""
 
 _hook: Callable[[str], None] | None = None
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import empty_checkpoint
 from psycopg.types.json import Jsonb
 
 from tests.checkpointers.encrypted import WORD, answering, columns_with, execute, graph, live, mend, new_key
@@ -126,6 +128,20 @@ async def test_plain_content_needs_no_key_and_is_not_mixed_with_sealed(durable_u
         open_checkpointer(durable_url, encryption=KEY)
     async with app(durable_url, None) as it:
         await mend(it)
+
+
+async def test_who_opened_an_empty_store_without_a_key_writes_nothing_plain_once_it_has_one(durable_url: str) -> None:
+    config: RunnableConfig = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+    checkpoint = {**empty_checkpoint(), "channel_values": {"text": WORD}, "channel_versions": {"text": "1"}}
+    async with app(durable_url, None) as plain:
+        saver = plain.services.store.saver
+        with open_checkpointer(durable_url, encryption=KEY):
+            pass
+        with pytest.raises(EncryptionKeyMissing):
+            await plain.run({"text": WORD}, thread_id="t")
+        with pytest.raises(EncryptionKeyMissing):  # without a run, and without a lease
+            await saver.aput(config, checkpoint, {}, {"text": "1"})  # type: ignore[arg-type]
+    assert columns_with(durable_url) == set()
 
 
 async def test_keys_rotate_with_threads_in_flight(durable_url: str, model: ScriptedModel) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Shell
+from tests.cli.conftest import Shell, kill, until
 from vertebra import open_memory
 from vertebra.memory import Provenance
 
@@ -66,7 +67,14 @@ def test_embedded_from_the_shell_it_is_found_by_meaning(filled: Shell) -> None:
     assert filled("memory", "embed", "--embedder", "oracle").returncode == 2
     assert "--embedder" in filled("memory", "embed").stderr
     waiting = filled("memory", "search", "He coughs", *by)
-    assert (waiting.returncode, "4 entries have no vector" in waiting.stderr) == (0, True)
+    hint = "4 entries have no vector of hashing yet: vertebra memory embed --embedder hashing\n"
+    assert (waiting.returncode, waiting.stderr) == (0, hint)
+    elsewhere = ("--tenant", "o 1", "--memory", "sqlite:///other memory.db")
+    filled("memory", "import", "-", *elsewhere, stdin=filled("memory", "export").stdout)
+    hinted = filled("memory", "search", "He coughs", *by, *elsewhere).stderr.partition(": ")[2]
+    typed = shlex.split(hinted)
+    assert typed[:3] == ["vertebra", "memory", "embed"]
+    assert filled(*typed[1:]).stdout == "4 entries embedded by hashing-256.\n"
     first = filled.json("memory", "embed", *by, "--limit", "1")
     assert first == {"embedded": 1, "waiting": 3, "embedder": "hashing-256"}
     told = filled("memory", "embed", *by, "--drop-others")
@@ -80,6 +88,22 @@ def test_embedded_from_the_shell_it_is_found_by_meaning(filled: Shell) -> None:
     assert filled.json("memory", "embed", *asked)["embedder"] == "openai/nomic:embed/8"
     assert filled.json("memory", "search", "b", *asked, "--mode", "vectors", "--limit", "1")[0]["id"] == 1
     assert len(filled.model.books.paid()) == 2
+
+
+def test_what_a_killed_command_had_begun_is_told_of(filled: Shell) -> None:
+    embed = ("memory", "embed", "--embedder", "openai:e:8")
+    filled.model.on(lambda asked: True).hang()
+    begun = filled.start(*embed)
+    until(lambda: len(filled.model.books))
+    kill(begun)
+    told = filled(*embed).stdout.splitlines()
+    assert told[0] == "0 entries embedded by openai/e/8; 4 entries left."
+    assert told[1] == "Another process has taken them on; if it was stopped, do this again in 5 minutes."
+    with open_memory(f"sqlite:///{filled.folder}/memory.db") as memory:
+        memory.database.run_sync(lambda tx: tx.execute("UPDATE vertebra_memory_claims SET until = until - 300"))
+    limited = filled(*embed, "--limit", "1").stdout
+    assert limited == "1 entry embedded by openai/e/8; 3 entries left.\n", "these wait for nobody but the next command"
+    assert filled(*embed).stdout == "3 entries embedded by openai/e/8.\n"
 
 
 def test_show(filled: Shell) -> None:
@@ -135,6 +159,11 @@ def test_exported_and_imported_it_is_the_same(filled: Shell) -> None:
         memory.store().put(("a",), "b", {"c": 1})
     assert filled.json("memory", "export", "--out", "all.jsonl")["items"] == 1
     assert filled("memory", "import", "all.jsonl", "--memory", "sqlite:///new.db").stdout.endswith("1 item imported.\n")
+    again = filled("memory", "import", "all.jsonl", "--memory", "sqlite:///new.db").stdout
+    assert again == "0 conversations, 0 messages imported, 2 were there already.\n"
+    assert (
+        filled("memory", "export", "--memory", "sqlite:///new.db").stdout == (filled.folder / "all.jsonl").read_text()
+    )
     assert "written to x.jsonl" in filled("memory", "export", "visit-43", "--out", "x.jsonl").stdout
 
 

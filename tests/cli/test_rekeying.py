@@ -10,8 +10,11 @@ from collections.abc import Callable
 import pytest
 
 from tests.checkpointers.encrypted import columns_with, new_key
-from tests.cli.conftest import Said
+from tests.cli.conftest import Said, Shell
 from vertebra import open_memory
+from vertebra.databases.looking import has_table
+from vertebra.databases.url import StoreUrl
+from vertebra.errors import EncryptionKeyWrong
 
 TEXT, URL = "asthmatic", "sqlite:///vertebra.db"
 RUN = ("run", "agents:graph", "--input", json.dumps({"text": TEXT}), "--thread", "t")
@@ -36,8 +39,8 @@ def test_a_plain_database_is_sealed_and_its_key_replaced(said: Said, under: Call
     assert columns_with(URL, TEXT) == set()
     assert said("rekey", "--encrypt").startswith("Nothing was plain.\nThe file was written anew: ")
     under(new, old)
-    nothing = dict.fromkeys(("rows", "threads", "bytes_before", "bytes_after", "plain_memory"))
-    assert json.loads(said("rekey", "--json")) == {"wrapped": 2, **nothing}
+    nothing = dict.fromkeys(("memory_wrapped", "rows", "threads", "bytes_before", "bytes_after", "plain_memory"))
+    assert json.loads(said("rekey", "--json")) == {"wrapped": 2, **nothing, "memory_of_others": False}
     assert said("rekey") == "All keys of the database are wrapped under the first key.\n"
     under(old)
     said("threads", code=5)
@@ -57,6 +60,73 @@ def test_a_plain_memory_in_the_same_file_is_told_of(said: Said, under: Callable[
         memory.conversation("c").append_sync({"role": "user", "content": TEXT})
     assert "The memory in the same file is still plain" in said("rekey", "--encrypt")
     assert json.loads(said("rekey", "--encrypt", "--json"))["plain_memory"] is True
+
+
+def remember(url: str, key: str) -> None:
+    with open_memory(url, encryption=key) as memory:
+        memory.conversation("c").append_sync({"role": "user", "content": TEXT})
+
+
+def count_of(url: str, key: str) -> int:
+    """The messages that were remembered, read under a key."""
+    with open_memory(url, encryption=key) as memory:
+        return len(memory.conversation("c").messages_sync())
+
+
+def test_threads_and_memory_of_one_database_are_rekeyed_together(shell: Shell, durable_url: str) -> None:
+    old, new = new_key(), new_key()
+    stored = ("--store", durable_url)
+    ran = shell(*RUN, *stored, VERTEBRA_ENCRYPTION_KEY=old)
+    assert ran.returncode == 3, ran.stderr
+    remember(durable_url, old)
+    told = shell("rekey", *stored, VERTEBRA_ENCRYPTION_KEY=f"{new},{old}")
+    assert told.stdout.startswith("Wrapped 4 keys of the database anew, 2 of them of its memory.\n"), told
+    assert "Older keys open nothing in it any more." in told.stdout
+    again = json.loads(shell("rekey", "--json", *stored, VERTEBRA_ENCRYPTION_KEY=f"{new},{old}").stdout)
+    assert (again["wrapped"], again["memory_wrapped"], again["memory_of_others"]) == (0, 0, False)
+    for refused in (("threads", *stored), ("memory", "ls", "--memory", durable_url)):
+        failed = shell(*refused, "--json", VERTEBRA_ENCRYPTION_KEY=old)
+        assert (failed.returncode, json.loads(failed.stdout)["error"]["code"]) == (5, "encryption_key_wrong")
+        assert shell(*refused, VERTEBRA_ENCRYPTION_KEY=new).returncode == 0
+    assert count_of(durable_url, new) == 1
+    resumed = shell("resume", "agents:graph", "t", "--answer", '{"ok": true}', *stored, VERTEBRA_ENCRYPTION_KEY=new)
+    assert resumed.returncode == 0, resumed.stderr
+
+
+def test_a_memory_of_another_key_in_the_same_database_stays_as_it_is(said: Said, under: Callable[..., None]) -> None:
+    old, new, other = new_key(), new_key(), new_key()
+    under(old)
+    said(*RUN, code=3)
+    remember(URL, other)
+    under(new, old)
+    assert said("rekey").splitlines()[-1] == (
+        "But its memory is under none of the keys that were given, and stays as it is."
+    )
+    assert json.loads(said("rekey", "--json"))["memory_of_others"] is True
+    assert count_of(URL, other) == 1
+    remember(URL, f"{old},{other}")
+    assert "not among those given" in said("rekey", code=5), "one of its keys is there, another is not"
+
+
+def test_a_memory_of_its_own_is_rekeyed(shell: Shell, durable_url: str) -> None:
+    old, new = new_key(), new_key()
+    remember(durable_url, old)
+    rekey = ("memory", "rekey", "--memory", durable_url)
+    assert "VERTEBRA_ENCRYPTION_KEY" in shell(*rekey).stderr
+    told = shell(*rekey, VERTEBRA_ENCRYPTION_KEY=f"{new},{old}")
+    assert told.stdout == "Wrapped 2 keys of the memory anew. Older keys open nothing of it any more.\n", told
+    assert shell(*rekey, "--json", VERTEBRA_ENCRYPTION_KEY=f"{new},{old}").stdout == '{"wrapped": 0}\n'
+    assert shell(*rekey, VERTEBRA_ENCRYPTION_KEY=old).returncode == 5
+    with pytest.raises(EncryptionKeyWrong):
+        open_memory(durable_url, encryption=old)
+    assert count_of(durable_url, new) == 1
+
+
+def test_a_database_without_memory_is_left_as_it_is(said: Said, under: Callable[..., None]) -> None:
+    said(*RUN, code=3)
+    under(new_key())
+    assert "no memory" in said("memory", "rekey", "--memory", URL, code=5)
+    assert not has_table(StoreUrl.parse(URL), "vertebra_memory_keys")
 
 
 def test_what_is_no_file_is_refused_before_it_is_asked_for(said: Said, under: Callable[..., None]) -> None:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypedDict
 
 import pytest
 
 from tests.checkpointers.encrypted import columns_with, execute, new_key
+from tests.cli.conftest import until
 from tests.memory.conftest import KEY
 from tests.memory.parts import texts, user
 from vertebra import END, START, Context, Graph, effect, open_memory
 from vertebra.cli import main
+from vertebra.databases.database import Tx
 from vertebra.errors import (
     ContentTampered,
     EncryptionKeyMissing,
     EncryptionKeyWrong,
     StoreCorrupt,
     StoreNotEncrypted,
+    SubjectHeld,
     UsageError,
 )
 from vertebra.memory import HashingEmbedder, Memory, content
@@ -145,6 +152,49 @@ def test_plain_and_sealed_rows_are_never_mixed(durable_url: str) -> None:
     assert "import" in (refused.value.remedy or "")
 
 
+def test_who_opened_an_empty_memory_without_a_key_writes_nothing_plain_once_it_has_one(durable_url: str) -> None:
+    with opened(durable_url, None) as plain, opened(durable_url) as sealed:
+        for write in (
+            lambda: plain.conversation("a").append_sync(user(WORD)),
+            lambda: plain.facts("a").learn_sync("is", WORD),
+            lambda: plain.store().put(("a",), "b", {"is": WORD}),
+            lambda: plain.hold_sync("a", reason=WORD, by="b"),
+        ):
+            with pytest.raises(EncryptionKeyMissing):
+                write()
+        sealed.conversation("a").append_sync(user(WORD))
+    assert columns_with(durable_url) == set()
+
+
+def test_a_plain_append_and_the_first_key_are_not_both_written(postgres_url: str) -> None:
+    """Who is about to append has looked for keys; the first key waits for him, and finds what he wrote."""
+    looked, go_on = threading.Event(), threading.Event()
+
+    def append(memory: Memory) -> None:
+        def work(tx: Tx) -> None:
+            looked.set()
+            assert go_on.wait(20)
+            tx.execute(
+                "INSERT INTO vertebra_memory_conversations (tenant, id, title, created_at, updated_at) "
+                "VALUES ('', 'c', ?, 0, 0)",
+                WORD,
+            )
+
+        memory.database.run_sync(work)
+
+    with opened(postgres_url, None) as plain, ThreadPoolExecutor(2) as threads:
+        appending = threads.submit(append, plain)
+        assert looked.wait(20)
+        sealing = threads.submit(lambda: opened(postgres_url).close())
+        until(
+            lambda: execute(postgres_url, "SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted")
+        )
+        go_on.set()
+        appending.result(20)
+        with pytest.raises(StoreNotEncrypted):
+            sealing.result(20)
+
+
 def test_keys_rotate(durable_url: str) -> None:
     old, new = new_key(), new_key()
     with opened(durable_url, old) as memory:
@@ -156,6 +206,36 @@ def test_keys_rotate(durable_url: str) -> None:
         assert len(memory.conversation("a", tenant="t").messages_sync()) == 3
         found = [hit.kind for hit in memory.search_sync(WORD, tenant="t", mode="text")]
         assert (found.count("message"), found.count("summary")) == (5, 2)
+    with pytest.raises(EncryptionKeyWrong):
+        opened(durable_url, old)
+
+
+_REKEY_AND_DIE = """
+import sys
+from vertebra import open_memory
+from vertebra.testing import crash_at
+with open_memory(sys.argv[1], encryption=sys.argv[2]) as memory, crash_at(sys.argv[3], nth=int(sys.argv[4])):
+    memory.rekey()
+"""
+
+
+def test_a_rekey_that_is_killed_leaves_one_key_or_the_other_and_is_done_again(durable_url: str) -> None:
+    old, new = new_key(), new_key()
+    with opened(durable_url, old) as memory:
+        filled(memory)
+        said = memory.conversation("a", tenant="t").messages_sync()
+    opened(durable_url, [new, old]).close()  # seals under a new key from now on
+    for point, nth, still_old in (("rekey.key", 1, True), ("rekey.key", 2, True), ("rekey.wrapped", 1, False)):
+        command = [sys.executable, "-c", _REKEY_AND_DIE, durable_url, f"{new},{old}", point, str(nth)]
+        assert subprocess.run(command, timeout=60).returncode == -9, (point, nth)
+        wrapped = {row[0] for row in execute(durable_url, "SELECT wrapped_by FROM vertebra_memory_keys")}
+        assert len(wrapped) == 1 + still_old, "all are wrapped anew, or none"
+        with opened(durable_url, [new, old]) as memory:
+            assert memory.conversation("a", tenant="t").messages_sync() == said
+    with opened(durable_url, [new, old]) as memory:
+        assert memory.rekey() == 0, "and empties the log"
+    with opened(durable_url, new) as memory:
+        assert memory.conversation("a", tenant="t").messages_sync() == said
     with pytest.raises(EncryptionKeyWrong):
         opened(durable_url, old)
 
@@ -205,6 +285,16 @@ def test_a_spoiled_row_keeps_nobody_from_being_forgotten(durable_url: str, encry
         filled(memory)
         execute(durable_url, "UPDATE vertebra_memory_messages SET message = 'spoiled' WHERE conversation = 'a'")
         execute(durable_url, "UPDATE vertebra_memory_messages SET role = 'tool' WHERE conversation = 'a' AND id = 2")
+        held = memory.hold_sync("held", reason="case 1", by="b", tenant="t")
+        again = memory.facts("gone-a", tenant="t")
+        again.learn_sync("x", WORD)
+        execute(durable_url, "UPDATE vertebra_memory_holds SET reason = 'spoiled'")
+        execute(durable_url, "UPDATE vertebra_memory_receipts SET reason = 'spoiled', ended_at = NULL")
+        with pytest.raises(SubjectHeld) as told:
+            memory.forget_sync("held", reason="r", by="b", tenant="t")
+        assert told.value.context["holds"] == [held.id]
+        assert memory.forget_sync("gone-a", reason="r", by="b", tenant="t").ended_at is not None
+        assert again.history_sync() == []
         assert memory.forget_sync("p", reason="r", by="b", tenant="t").removed["messages"] == 4
         for id in ("a", "b"):
             assert texts(memory.conversation(id, tenant="t").messages_sync()) == ["[forgotten]"] * 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,9 +12,9 @@ import pytest
 from tests.checkpointers.test_migrations import schema
 from tests.memory.parts import texts, user
 from vertebra import open_checkpointer, open_memory
-from vertebra.databases import StoreUrl, open_database
+from vertebra.databases import StoreUrl, Tx, migrating, open_database
 from vertebra.errors import StoreTooNew
-from vertebra.memory.migrations import MIGRATIONS, migrate
+from vertebra.memory.migrations import MIGRATIONS, VERSIONS, migrate
 
 
 def test_made_once(store_url: str) -> None:
@@ -56,6 +57,47 @@ def test_a_later_releases_memory_is_refused(durable_url: str) -> None:
         open_memory(durable_url)
     open_checkpointer(durable_url).close()
     database.close()
+
+
+_OPEN_AND_DIE = """
+import sys
+from vertebra import open_memory
+from vertebra.testing import crash_at
+with crash_at("migrate.statement", nth=int(sys.argv[2])):
+    open_memory(sys.argv[1]).close()
+"""
+
+
+def test_killed_in_the_newest_migrations_all_is_there_when_it_is_opened_again(durable_url: str) -> None:
+    database = open_database(StoreUrl.parse(durable_url))
+    older, newest = MIGRATIONS[:-3], MIGRATIONS[-3:]
+    migrating.migrate(database, older, table=VERSIONS)
+
+    def fill(tx: Tx) -> None:
+        of = "INSERT INTO vertebra_memory_"
+        tx.execute(f"{of}conversations (tenant, id, messages, created_at, updated_at) VALUES ('', 'c', 2, 1, 1)")
+        tx.execute(f"{of}branches (tenant, conversation, name, shared, created_at) VALUES ('', 'c', 'main', 0, 1)")
+        for id, text in enumerate(("He coughs.", "Since when?"), 1):
+            columns = "messages (tenant, conversation, id, branch, role, message, at)"
+            message = json.dumps({"role": "user", "content": text})
+            tx.execute(f"{of}{columns} VALUES ('', 'c', ?, 'main', 'user', ?, 1)", id, message)
+        columns = "summaries (tenant, conversation, branch, low, high, text, at)"
+        tx.execute(f"{of}{columns} VALUES ('', 'c', 'main', 1, 2, 'Of the cough.', 1)")
+
+    database.run_sync(fill)
+    count = sum(isinstance(one, str) or database.backend in one for statements in newest for one in statements)
+    for nth in (1, count // 2, count):
+        command = [sys.executable, "-c", _OPEN_AND_DIE, durable_url, str(nth)]
+        assert subprocess.run(command, timeout=60).returncode == -9, nth
+        (version,) = database.run_sync(lambda tx: tx.all(f"SELECT max(version) FROM {VERSIONS}"))
+        assert version[0] == len(older)
+    database.close()
+    with open_memory(durable_url) as memory:
+        talk = memory.conversation("c")
+        assert texts(talk.messages_sync()) == ["He coughs.", "Since when?"]
+        assert [summary.text for summary in talk.summaries_sync()] == ["Of the cough."]
+        assert {hit.kind for hit in memory.search_sync("cough")} == {"message", "summary"}
+        assert talk.append_sync(user("Monday.")).id == 3
 
 
 _OPEN = "import sys; from vertebra import open_memory; open_memory(sys.argv[1]).close()"

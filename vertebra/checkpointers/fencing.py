@@ -5,6 +5,9 @@ long as it likes (M. Kleppmann, "How to do distributed locking", 2016). So the e
 compared where it cannot change any more: in SQLite the transaction is the only writer, in Postgres the
 thread's row is locked against a takeover until the transaction ends.
 
+A lease is held on a row of a store that is not empty, which gets no keys any more. So of a store that was opened
+without a key only what is written without a lease asks whether it has got keys since.
+
 Order of locks: a takeover locks the thread's name, then changes its row. A fenced transaction locks the
 row first, so it must not lock the thread's name afterwards.
 """

@@ -12,6 +12,7 @@ from vertebra.cli.printing import counted
 from vertebra.cli.terminal import Terminal
 from vertebra.errors import UsageError
 from vertebra.memory import Embedded, Embedder, HashingEmbedder, Memory, MiniLMEmbedder, OpenAIEmbedder
+from vertebra.memory.recall.pending import CLAIM_S
 
 CHUNK = 256
 OPENAI_MODEL = "text-embedding-3-small"
@@ -51,7 +52,8 @@ def embed(memory: Memory, options: argparse.Namespace) -> None:
         sys.stderr.write("\r\x1b[K")
     if options.drop_others and not made.waiting:
         memory.embed_pending_sync(tenant=options.tenant, limit=0, drop_others=True)
-    _tell(Embedded(done, made.waiting), memory, options)
+    is_limited = options.limit is not None and done >= options.limit
+    _tell(Embedded(done, made.waiting), memory, options, others=bool(made.waiting) and not is_limited)
 
 
 def embedded_data(told: Embedded, embedder: str) -> dict[str, Any]:
@@ -59,10 +61,14 @@ def embedded_data(told: Embedded, embedder: str) -> dict[str, Any]:
     return {**asdict(told), "embedder": embedder}
 
 
-def _tell(told: Embedded, memory: Memory, options: argparse.Namespace) -> None:
+def _tell(told: Embedded, memory: Memory, options: argparse.Namespace, *, others: bool) -> None:
     name = "" if memory.embedder is None else memory.embedder.name
     if options.json:
         print(json.dumps(embedded_data(told, name)))
         return
-    waiting = f"; {counted(told.waiting, 'entry', 'entries')} still wait" if told.waiting else ""
+    left = counted(told.waiting, "entry", "entries")
+    waiting = f"; {left} left" if told.waiting else ""
     print(f"{counted(told.embedded, 'entry', 'entries')} embedded by {name}{waiting}.")
+    if others:
+        minutes = round(CLAIM_S / 60)
+        print(f"Another process has taken them on; if it was stopped, do this again in {minutes} minutes.")

@@ -17,25 +17,29 @@ from vertebra.cli.embedding import embed, embedder_of
 from vertebra.cli.keeping import ACTIONS
 from vertebra.cli.loading import encryption_key
 from vertebra.cli.printing import counted
+from vertebra.cli.rekeying import rekey_memory, require_memory
 from vertebra.cli.searching import search
 from vertebra.cli.terminal import Terminal, ago, clean, clock, fit
 from vertebra.databases import StoreUrl
 from vertebra.errors import StoreUnavailable, UsageError
-from vertebra.memory import Branch, ConversationRecord, Embedder, Memory, Message, open_memory
+from vertebra.memory import Branch, ConversationRecord, Memory, Message, open_memory
 
 
 def execute(options: argparse.Namespace) -> int:
     """Run the subcommand that was parsed; returns the exit code."""
     actions = {"ls": _ls, "show": _show, "search": search, "embed": embed, "export": _export, "import": _import}
-    action = {**actions, **ACTIONS}[options.action]
+    action = {**actions, **ACTIONS, "rekey": rekey_memory}[options.action]
     embedder = embedder_of(getattr(options, "embedder", None))
-    with _open(options.memory, embedder, make=options.action == "import") as memory:
+    _require(options.memory, make=options.action == "import")
+    if options.action == "rekey":
+        require_memory(options.memory)
+    with open_memory(options.memory, embedder=embedder, encryption=encryption_key()) as memory:
         action(memory, options)
     return 0
 
 
-def _open(url: str, embedder: Embedder | None, *, make: bool) -> Memory:
-    """A memory that is there; only an import makes one. Raises ``StoreError``, ``UsageError``."""
+def _require(url: str, *, make: bool) -> None:
+    """Refuse a database that is not there; only an import makes one. Raises ``StoreError``, ``UsageError``."""
     parsed = StoreUrl.parse(url)
     if parsed.backend == "memory":
         raise UsageError("memory:// ends with each command.", remedy="name a database with --memory.")
@@ -43,7 +47,6 @@ def _open(url: str, embedder: Embedder | None, *, make: bool) -> Memory:
         raise StoreUnavailable(
             f"There is no database {parsed.path!r}.", remedy="name it with --memory, or set VERTEBRA_MEMORY."
         )
-    return open_memory(url, embedder=embedder, encryption=encryption_key())
 
 
 def conversation_data(record: ConversationRecord) -> dict[str, Any]:

@@ -16,7 +16,7 @@ def add_parser(commands: Any) -> None:
     """Add the command ``memory`` to the command line."""
     memory = commands.add_parser("memory", help="look at conversations and facts, carry them out and in, and end them")
     actions = memory.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for add in (_ls, _show, _search, _embed, _export, _import):
+    for add in (_ls, _show, _search, _embed, _export, _import, _rekey):
         add(actions)
     keeping_arguments.add_actions(actions, _where)
 
@@ -126,12 +126,31 @@ def _import(actions: Any) -> None:
     _where(bring)
 
 
+def _rekey(actions: Any) -> None:
+    rekey = command(
+        actions,
+        "rekey",
+        "bring a memory under the first key of VERTEBRA_ENCRYPTION_KEY; older ones open nothing of it after it",
+        'VERTEBRA_ENCRYPTION_KEY="$NEW,$OLD" vertebra memory rekey --memory sqlite:///memory.db',
+    )
+    _memory(rekey)
+
+
+def default_memory() -> str:
+    """The memory of a command that names none."""
+    return os.environ.get("VERTEBRA_MEMORY") or DEFAULT_MEMORY
+
+
 def _where(action: argparse.ArgumentParser) -> None:
     action.add_argument("--tenant", metavar="TENANT", help="whose conversations (default: those of no tenant)")
+    _memory(action)
+
+
+def _memory(action: argparse.ArgumentParser) -> None:
     action.add_argument(
         "--memory",
         metavar="URL",
-        default=os.environ.get("VERTEBRA_MEMORY") or DEFAULT_MEMORY,
+        default=default_memory(),
         help=f"sqlite:///file or postgresql://... (default: $VERTEBRA_MEMORY, else {DEFAULT_MEMORY})",
     )
     add_json(action)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from typing import Any
 
+from vertebra.cli.memory_arguments import default_memory
 from vertebra.cli.printing import counted
 from vertebra.cli.terminal import Terminal, ago, clean
+from vertebra.databases import StoreUrl
 from vertebra.errors import UsageError
 from vertebra.memory import Hit, Memory
 
@@ -50,7 +53,7 @@ def search(memory: Memory, options: argparse.Namespace) -> None:
     )
     if found.waiting:
         told = counted(found.waiting, "entry has", "entries have")
-        print(f"{told} no vector of {memory.embedder.name} yet: vertebra memory embed.", file=sys.stderr)  # type: ignore[union-attr]
+        print(clean(f"{told} no vector of {options.embedder} yet: {_embed_command(options)}"), file=sys.stderr)
     if options.json:
         print(json.dumps([hit_data(hit) for hit in found]))
         return
@@ -61,6 +64,16 @@ def search(memory: Memory, options: argparse.Namespace) -> None:
         print(terminal.line(f"{hit.conversation}{branch} {hit.id}: {what}, {ago(now - hit.at)}"))
         print(f"  {_marked(hit, terminal)}")
     print(f"{counted(len(found), 'hit')}.")
+
+
+def _embed_command(options: argparse.Namespace) -> str:
+    """What to type for it, as the search was typed."""
+    words = ["vertebra", "memory", "embed", "--embedder", options.embedder]
+    if options.tenant is not None:
+        words += ["--tenant", options.tenant]
+    if options.memory != default_memory():
+        words += ["--memory", str(StoreUrl.parse(options.memory))]
+    return shlex.join(words)
 
 
 def _marked(hit: Hit, terminal: Terminal) -> str:

@@ -49,10 +49,16 @@ class Tx(Protocol):
 
 
 class Database(Protocol):
-    """Transactions, from async or sync code. ``seals`` is what they are given: none, until a store is encrypted."""
+    """Transactions, from async or sync code. ``seals`` is what they are given: none, until a store is encrypted.
+
+    ``plain_while_empty``: a table of keys. Each transaction that may write asks whether it still is empty, and raises
+    ``EncryptionKeyMissing``: else who opened an empty store without a key would go on writing plain rows when another
+    process has opened it with one.
+    """
 
     backend: str
     seals: Seals
+    plain_while_empty: str | None
 
     async def run(self, work: Callable[[Tx], T]) -> T: ...
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from vertebra.databases.database import Database, Tx
 from vertebra.errors import StoreTooNew
+from vertebra.ports import crash_point
 
 Statement = str | Mapping[str, str]
 """SQL for every backend, or by the name of the backend; where there is none, nothing is done."""
@@ -38,6 +39,7 @@ def _migrate(tx: Tx, migrations: Migrations, table: str, backend: str) -> int:
         for statement in statements:
             if sql := statement if isinstance(statement, str) else statement.get(backend):
                 tx.execute(sql.replace("BLOB", "BYTEA") if backend == "postgresql" else sql)
+                crash_point("migrate.statement")
         tx.execute(f"INSERT INTO {table} (version) VALUES (?)", number)
     return len(migrations)
 

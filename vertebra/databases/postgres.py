@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from vertebra.databases.database import Row, Tx, in_thread
 from vertebra.databases.failures import closed, driver_errors, require_postgres
-from vertebra.databases.sealing import NO_SEALS, Seals
+from vertebra.databases.sealing import NO_SEALS, Seals, key_missing
 from vertebra.databases.url import StoreUrl
 from vertebra.errors import StoreUrlInvalid
 
@@ -28,6 +28,7 @@ class PostgresDatabase:
         self._url = url
         self._executor = ThreadPoolExecutor(POOL_SIZE, "vertebra-postgres")
         self.seals: Seals = NO_SEALS
+        self.plain_while_empty: str | None = None
         self._pool = open_pool(url)
 
     async def run(self, work: Callable[[Tx], T]) -> T:
@@ -37,8 +38,21 @@ class PostgresDatabase:
         with driver_errors(self._url):
             if self._pool.closed:
                 raise closed(f"store {self._url}")
-            with self._pool.connection() as connection, connection.transaction():
-                return work(PostgresTx(connection, self.seals))
+            with self._pool.connection() as connection:  # which rolls back what was begun on it and not committed
+                self._begin(connection)
+                result = work(PostgresTx(connection, self.seals))
+                connection.commit()
+                return result
+
+    def _begin(self, connection: Any) -> None:
+        """In one round trip. Who makes the first keys locks their table, and waits for all who have looked at it."""
+        if self.plain_while_empty is None:
+            connection.execute("BEGIN", prepare=False)
+            return
+        begun = connection.execute(f"BEGIN; SELECT 1 FROM {self.plain_while_empty} LIMIT 1", prepare=False)
+        begun.nextset()
+        if begun.fetchone() is not None:
+            raise key_missing()
 
     async def read(self, work: Callable[[Tx], T]) -> T:
         return await self.run(work)

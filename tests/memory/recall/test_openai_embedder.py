@@ -23,6 +23,7 @@ from vertebra.memory import Embedded, OpenAIEmbedder
 from vertebra.memory.recall import openai_embedder
 from vertebra.runtime.app import App
 from vertebra.testing import ScriptedModel, crash_at
+from vertebra.testing.exchange import Asked
 
 
 @pytest.fixture
@@ -53,6 +54,46 @@ def test_texts_come_back_as_vectors_in_their_order(model: ScriptedModel, monkeyp
         assert paid(model) == 3, "appends ask nobody"
         assert memory.embed_pending_sync() == Embedded(3, 0)
         assert memory.search_sync("two", mode="vectors").hits[0].id == 2
+
+
+def refusing(model: ScriptedModel) -> ScriptedModel:
+    """With the limits of OpenAI, where each byte is a token: the most that a text can have."""
+
+    def too_much(asked: Asked) -> bool:
+        sizes = [len(text.encode()) for text in asked.body["input"]]
+        return max(sizes) > 8_192 or sum(sizes) > 300_000 or len(sizes) > 2_048 or min(sizes) == 0
+
+    model.on(too_much).fail(400, times=None)
+    return model
+
+
+def test_no_text_is_too_long_and_no_request_too_large(model: ScriptedModel) -> None:
+    refusing(model)
+    embedder = OpenAIEmbedder("e", 8)
+    with open_memory("memory://", embedder=embedder) as memory:
+        talk = memory.conversation("c")
+        talk.append_sync(user("long " * 20_000))
+        for number in range(80):
+            talk.append_sync(user(f"{number} " + "night " * 1_300))
+        for letters in ("é", "咳", "🙂", "a咳"):
+            talk.append_sync(user(letters * 9_000))
+        talk.append_sync(user("cough"))
+        assert memory.embed_pending_sync() == Embedded(86, 0), "one that is too long keeps none from being embedded"
+        assert memory.search_sync("long " * 20_000, mode="vectors").hits[0].id == 1, "what is asked is cut, too"
+    assert {entry.status for entry in model.books} == {200}
+    assert paid(model) == 4, "80 texts of 8,000 bytes, or less, and 6 more are three requests; and the question"
+    one, other = embedder.embed(["咳" * 2_666, "咳" * 2_667])
+    assert one == other, "cut at a letter"
+
+
+def test_a_server_that_takes_less_is_asked_for_less(model: ScriptedModel) -> None:
+    model.on(lambda asked: any(len(text.encode()) > 510 for text in asked.body["input"])).fail(400, times=None)
+    with pytest.raises(ProviderRefused):
+        OpenAIEmbedder("e", 8).embed(["a" * 600])
+    one, other = OpenAIEmbedder("e", 8, max_text_bytes=510).embed(["a" * 600, "a" * 510])
+    assert one == other
+    with pytest.raises(UsageError):
+        OpenAIEmbedder("e", 8, max_text_bytes=0)
 
 
 def test_what_cannot_be_asked_or_read_is_told_by_its_type(model: ScriptedModel) -> None:
@@ -96,7 +137,7 @@ def test_vectors_that_are_not_one_for_each_text_are_refused(items: list[Any]) ->
         embedder._ordered(_Answer(*items), 2)
 
 
-class Asked(BaseModel):
+class Looked(BaseModel):
     seen: Append[str] = []
 
 
@@ -104,14 +145,14 @@ def searching(url: str, store: str) -> App:
     embedder = OpenAIEmbedder("e", 8, http_client=vertebra.http_client(sync=True))
 
     @llm
-    async def find(state: Asked, ctx: Context) -> dict[str, Any]:
+    async def find(state: Looked, ctx: Context) -> dict[str, Any]:
         with open_memory(url, embedder=embedder) as memory:
             await memory.embed_pending(batch=2)
             hits = await memory.search("two", mode="vectors", limit=1)
             await memory.search("four", mode="vectors", limit=1)
             return {"seen": [str(hit.snippet) for hit in hits]}
 
-    g = Graph(Asked, name="searching")
+    g = Graph(Looked, name="searching")
     g.add_edge(START, find).add_edge(find, END)
     return g.compile(checkpointer=store, default_model="m")
 

@@ -68,6 +68,7 @@ class PostgresState:
         self._trust = trust_identity
         self._fenced = fenced
         self._seals = seals
+        self._keyless = fenced and not seals.on
         self._closed = False
         self._locks = [threading.RLock() for _ in range(LOCKS)]
         self._memos = Memos(pool)
@@ -136,7 +137,7 @@ class PostgresState:
             place, marked, metadata = seal_checkpoint(codec.of(thread), KIND, place, marked, metadata, versions)
         with (
             self._pool.connection() as connection,
-            written(connection, self.serde, lease, memo if pieces else None, pieces) as saver,
+            written(connection, self.serde, lease, memo if pieces else None, pieces, keyless=self._keyless) as saver,
         ):
             for one in held:
                 saver.put_writes(one.config, one.writes, one.task, one.path)
@@ -203,7 +204,10 @@ class PostgresState:
         return []
 
     def _write(self, batch: Sequence[Writes], lease: Lease | None) -> None:
-        with self._pool.connection() as connection, written(connection, self.serde, lease) as saver:
+        with (
+            self._pool.connection() as connection,
+            written(connection, self.serde, lease, keyless=self._keyless) as saver,
+        ):
             for one in batch:
                 saver.put_writes(one.config, one.writes, one.task, one.path)
 

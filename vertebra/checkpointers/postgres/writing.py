@@ -14,16 +14,22 @@ from typing import Any
 
 import psycopg
 from langgraph.checkpoint.postgres import PostgresSaver
-from psycopg.errors import DivisionByZero, InvalidArgumentForPowerFunction
+from psycopg.errors import DivisionByZero, InvalidArgumentForLogarithm, InvalidArgumentForPowerFunction
 
 from vertebra.checkpointers.fencing import HELD, held_arguments, lost
 from vertebra.checkpointers.lease import Lease
+from vertebra.checkpointers.migrations import KEYS
 from vertebra.checkpointers.pieces.memo import ThreadMemo
 from vertebra.checkpointers.postgres import tables
+from vertebra.databases.sealing import key_missing
 
 _HELD = HELD.replace("?", "%s")
 _REQUIRE_HELD = f"SELECT 1 / count(*) FROM ({_HELD} FOR SHARE) AS held"
 """Fails (22012) where the lease is lost, so that nothing in its pipeline is committed."""
+
+
+_REQUIRE_NO_KEYS = f"SELECT ln((NOT EXISTS (SELECT 1 FROM {KEYS}))::int)"
+"""Fails (2201E) where there are keys by now, for who writes plain content."""
 
 
 class Stale(Exception):
@@ -41,10 +47,13 @@ def written(
     lease: Lease | None,
     memo: ThreadMemo | None = None,
     pieces: Sequence[tuple[int, bytes]] = (),
+    *,
+    keyless: bool = False,
 ) -> Iterator[PostgresSaver]:
     """LangGraph's saver on this connection: all that it is told within is durable afterwards, or nothing is.
 
-    Raises ``LeaseLost``, and ``Stale`` if the memo's thread has another generation.
+    ``keyless``: of a store that was opened without a key; a lease, if there is one, proves that it has none still.
+    Raises ``LeaseLost``, ``EncryptionKeyMissing``, and ``Stale`` if the memo's thread has another generation.
     """
     try:
         with connection.pipeline(), _all_or_nothing(connection):
@@ -57,8 +66,12 @@ def written(
             yield PostgresSaver(connection, pipe=no_sync, serde=serde)
             if lease is not None:
                 connection.execute(_REQUIRE_HELD, held_arguments(lease))
+            elif keyless:
+                connection.execute(_REQUIRE_NO_KEYS)
     except InvalidArgumentForPowerFunction as error:
         raise Stale from error
+    except InvalidArgumentForLogarithm as error:
+        raise key_missing() from error
     except DivisionByZero as error:
         if lease is None:
             raise

@@ -18,12 +18,13 @@ from typing import TypeVar
 
 from vertebra.checkpointers.fencing import HELD, current_lease, held_arguments, lost
 from vertebra.checkpointers.lease import Lease
+from vertebra.checkpointers.migrations import KEYS
 from vertebra.checkpointers.pieces.memo import ThreadMemo
 from vertebra.checkpointers.sqlite import tables
 from vertebra.checkpointers.sqlite.batch import Batch, Stale, tell
 from vertebra.checkpointers.sqlite.flusher import Flusher
 from vertebra.databases.failures import closed, driver_errors
-from vertebra.databases.sqlite import connect_sqlite
+from vertebra.databases.sqlite import connect_sqlite, require_no_keys
 from vertebra.databases.url import StoreUrl
 from vertebra.errors import StoreUnavailable
 
@@ -41,11 +42,12 @@ class Writer:
     """A connection that writes, and the memos of the threads it wrote.
 
     ``fenced``: the run records are in the same file, and nothing is written under a lease that is lost.
+    ``plain``: nothing is sealed, so that nothing is written either once the store has keys.
     """
 
-    def __init__(self, url: StoreUrl, *, fenced: bool) -> None:
+    def __init__(self, url: StoreUrl, *, fenced: bool, plain: bool) -> None:
         self.url = url
-        self._fenced = fenced
+        self._fenced, self._plain = fenced, plain
         self.fence: Fence | None = None
         self._connection = connect_sqlite(url)
         try:
@@ -278,9 +280,11 @@ class Writer:
         memo.reserved.append(reserved[1])
 
     def _prove(self, lease: Lease | None) -> None:
-        """In a transaction, within which nobody else can take the thread. Raises ``LeaseLost``."""
+        """In a transaction, within which nobody else can take the thread. Raises ``LeaseLost``, ``EncryptionError``."""
         if self._fenced and lease is not None:
             _require_held(self._connection, lease)
+        elif self._fenced and self._plain:
+            require_no_keys(self._connection, KEYS)
 
     def _held_since(self) -> float | None:
         with self._mutex:

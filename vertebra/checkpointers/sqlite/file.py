@@ -44,7 +44,7 @@ class StateFile:
         self._trust_identity = trust_identity
         self._seals = seals
         self.use(serde)
-        self.writer = Writer(url, fenced=fenced)
+        self.writer = Writer(url, fenced=fenced, plain=not seals.on)
         self._reader = Reader(self.writer)
         # What LangGraph writes beside an encrypted store is not sealed, so that it may be anybody's.
         self._has_legacy = not seals.on and self._reader.read(legacy.is_there)

@@ -6,7 +6,6 @@ import base64
 import functools
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,29 +62,12 @@ def remove(tx: Tx, tenant: str, conversation: str, *, kind: str | None = None, n
 
     To be called by whoever deletes, empties or replaces a text, in the same transaction.
     """
-    where, values = "tenant = ? AND conversation = ?", [tenant, conversation]
+    values: list[Any] = [tenant, conversation]
+    where = "tenant = ? AND conversation = ?"
     for column, value in (("kind", kind), ("number", number)):
         if value is not None:
             where += f" AND {column} = ?"
-            values.append(value)  # type: ignore[arg-type]
-    return _remove(tx, tenant, where, values)
-
-
-def remove_subject(tx: Tx, tenant: str, subject: str) -> int:
-    """``remove`` for every conversation with a subject. After it, ``purge`` leaves no trace of the terms."""
-    where = (
-        "tenant = ? AND conversation IN (SELECT id FROM vertebra_memory_conversations WHERE tenant = ? AND subject = ?)"
-    )
-    return _remove(tx, tenant, where, [tenant, tenant, subject])
-
-
-def purge(tx: Tx) -> None:
-    """Write the index anew without what was taken out: SQLite's keeps removed terms until their segment is merged."""
-    if tx.backend == "sqlite":
-        tx.execute("INSERT INTO vertebra_memory_terms (vertebra_memory_terms) VALUES ('optimize')")
-
-
-def _remove(tx: Tx, tenant: str, where: str, values: Sequence[Any]) -> int:
+            values.append(value)
     lock(tx, tenant)
     entries = f"(SELECT entry FROM vertebra_memory_entries WHERE {where})"
     if tx.backend == "sqlite":
@@ -103,6 +85,12 @@ def _remove(tx: Tx, tenant: str, where: str, values: Sequence[Any]) -> int:
     if removed:
         note_removal(tx, tenant)
     return removed
+
+
+def purge(tx: Tx) -> None:
+    """Write the index anew without what was taken out: SQLite's keeps removed terms until their segment is merged."""
+    if tx.backend == "sqlite":
+        tx.execute("INSERT INTO vertebra_memory_terms (vertebra_memory_terms) VALUES ('optimize')")
 
 
 def lock(tx: Tx, tenant: str) -> None:

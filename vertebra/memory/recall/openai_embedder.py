@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vertebra.errors import (
@@ -22,7 +22,13 @@ KNOWN = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-e
 """How long the vectors of OpenAI's models are, if no other length is asked for."""
 
 BATCH = 256
-"""So many texts a request; OpenAI takes 2,048."""
+"""So many texts a request at most; OpenAI takes 2,048."""
+
+TEXT_BYTES = 8_000
+"""Of a longer text the beginning counts. A token is never less than a byte, and OpenAI takes 8,192 of them a text."""
+
+REQUEST_BYTES = 300_000
+"""So much of all texts a request; OpenAI takes as many tokens."""
 
 BLANK = " "
 """In place of an empty text, which OpenAI refuses."""
@@ -32,6 +38,8 @@ class OpenAIEmbedder:
     """Vectors of a model behind the official ``openai`` client, imported at the first text.
 
     ``dimensions``: the length of its vectors; a model of OpenAI's is asked for it where it is not the model's own.
+    ``max_text_bytes``: a longer text is cut, at a letter, so that no provider refuses it, and all that wait behind it:
+    8,000 is safe for any text and OpenAI's models; a server of your own may take less, or of your language more.
     ``client``: a sync ``openai.OpenAI`` (default: one of the environment). ``http_client``:
     ``vertebra.http_client(sync=True)``, for a memory that nodes search: their calls pass the door and are answered from
     the record after a crash; outside of nodes requests are sent by ``client``.
@@ -43,7 +51,13 @@ class OpenAIEmbedder:
     """
 
     def __init__(
-        self, model: str, dimensions: int | None = None, *, client: Any = None, http_client: Any = None
+        self,
+        model: str,
+        dimensions: int | None = None,
+        *,
+        max_text_bytes: int = TEXT_BYTES,
+        client: Any = None,
+        http_client: Any = None,
     ) -> None:
         own = KNOWN.get(model)
         if dimensions is None and own is None:
@@ -53,19 +67,21 @@ class OpenAIEmbedder:
         self._model, self.dimensions = model, dimensions if dimensions is not None else own or 0
         if self.dimensions < 1:
             raise UsageError(f"dimensions={dimensions} is no length of a vector.", remedy="pass 1 or more.")
+        if max_text_bytes < 4:  # the longest letter
+            raise UsageError(f"max_text_bytes={max_text_bytes} is no length of a text.", remedy="pass 4 or more.")
+        self._max_text_bytes = max_text_bytes
         self.name = f"openai/{model}/{self.dimensions}"
         self._options = {"dimensions": self.dimensions} if own not in (None, self.dimensions) else {}
         self._client, self._http_client, self._journaled = client, http_client, None
         self._lock = threading.Lock()
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """A vector for each text, ``BATCH`` a request. In a node, safe to replay: a recorded answer is not paid again.
+        """A vector for each text, many a request. In a node, safe to replay: a recorded answer is not paid again.
 
         Raises ``ProviderUnreachable``, ``ProviderRefused``, ``EmbeddingInvalid``, and what the door raises.
         """
         found: list[list[float]] = []
-        for start in range(0, len(texts), BATCH):
-            batch = [text if text.strip() else BLANK for text in texts[start : start + BATCH]]
+        for batch in _batches([_cut(text, self._max_text_bytes) for text in texts]):
             found += self._ordered(self._ask(batch), len(batch))
         return found
 
@@ -122,6 +138,28 @@ class OpenAIEmbedder:
                     f"{self._model!r} gave {len(vector)} dimensions, not {self.dimensions}.", embedder=self.name
                 )
         return [by_index[number] for number in range(count)]
+
+
+def _cut(text: str, max_bytes: int) -> str:
+    """The beginning of a text, not in the middle of a letter."""
+    if len(text) * 4 > max_bytes:
+        text = text.encode("utf-8", "ignore")[:max_bytes].decode("utf-8", "ignore")
+    return text if text.strip() else BLANK
+
+
+def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
+    """The texts in their order, so many a request as a provider takes."""
+    batch: list[str] = []
+    size_bytes = 0
+    for text in texts:
+        more_bytes = len(text.encode("utf-8", "ignore"))
+        if batch and (len(batch) == BATCH or size_bytes + more_bytes > REQUEST_BYTES):
+            yield batch
+            batch, size_bytes = [], 0
+        batch.append(text)
+        size_bytes += more_bytes
+    if batch:
+        yield batch
 
 
 def _openai() -> Any:
