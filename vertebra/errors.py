@@ -495,7 +495,10 @@ class StoreTooNew(StoreError):
 
 class StoreCorrupt(StoreError):
     code = "store_corrupt"
-    default_remedy = "restore the database from a backup; nothing was changed."
+    default_remedy = (
+        "restore the database from a backup, with no process running and without the old -wal and -shm files; "
+        "nothing was changed."
+    )
 
 
 class ClockSetBack(StoreError):

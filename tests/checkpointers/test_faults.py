@@ -102,6 +102,40 @@ def test_a_corrupt_file_is_restored_from_a_backup(tmp_path: Path, scripted_model
         require_whole(app.resume_sync("t"), scripted_model)
 
 
+@pytest.mark.parametrize("what", ["deleted", "replaced"])
+async def test_a_file_that_goes_from_its_place_while_it_is_open_is_written_no_more(
+    tmp_path: Path, scripted_model: ScriptedModel, what: str
+) -> None:
+    """SQLite would go on with the file that it has open, and a run would succeed in writing to nowhere."""
+    path, url = tmp_path / "threads.db", f"sqlite:///{tmp_path}/threads.db"
+    faulty("fail", url, scripted_model)
+    with open_checkpointer(url):
+        pass
+    backup = path.read_bytes()
+    with opened(url) as app:
+        await app.status("t")
+        store = app.services.store
+        found = await store.saver.aget_tuple(thread("t"))
+        assert found is not None
+        path.unlink()
+        if what == "replaced":
+            path.write_bytes(backup)
+        for use in (
+            lambda: app.resume("t"),
+            lambda: app.status("t"),
+            lambda: store.saver.aget_tuple(thread("t")),
+            lambda: store.saver.inner.aput_writes(found.config, [("__error__", "x")], "task"),
+        ):
+            with pytest.raises(StoreUnavailable, match=f"was {what} while it was open.*remove the old -wal"):
+                await use()
+    assert path.exists() == (what == "replaced")
+    for ending in ("", "-wal", "-shm"):
+        Path(f"{path}{ending}").unlink(missing_ok=True)
+    path.write_bytes(backup)
+    with opened(url) as app:
+        require_whole(await app.resume("t"), scripted_model)
+
+
 def test_a_file_that_is_cut_while_it_is_open_is_an_error_and_no_death(tmp_path: Path) -> None:
     """In a process of its own: one that had mapped the file died of SIGBUS here."""
     url = f"sqlite:///{tmp_path}/threads.db"

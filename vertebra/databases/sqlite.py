@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from vertebra.databases.database import Row, Tx, in_thread
 from vertebra.databases.failures import closed, driver_errors
+from vertebra.databases.in_place import FileConnection
 from vertebra.databases.sealing import NO_SEALS, Seals, key_missing
 from vertebra.databases.url import StoreUrl
 from vertebra.errors import StoreUnavailable
@@ -65,7 +66,7 @@ class SqliteDatabase:
         with self._lock, driver_errors(self._url):
             if self._closed:
                 raise closed(f"store {self._url}")
-            self._connection.execute(begin)
+            self._connection.begin(begin)
             try:
                 if self.plain_while_empty is not None and begin != READING:
                     require_no_keys(self._connection, self.plain_while_empty)
@@ -113,7 +114,7 @@ def require_no_keys(connection: sqlite3.Connection, table: str) -> None:
         raise key_missing()
 
 
-def connect_sqlite(url: StoreUrl, *, alone: bool = False) -> sqlite3.Connection:
+def connect_sqlite(url: StoreUrl, *, alone: bool = False) -> FileConnection:
     """A connection in WAL mode, synced as the URL's durability asks.
 
     ``alone``: it is the only one, of all processes, or ``StoreUnavailable`` is raised.
@@ -126,6 +127,7 @@ def connect_sqlite(url: StoreUrl, *, alone: bool = False) -> sqlite3.Connection:
             isolation_level=None,
             check_same_thread=False,
             cached_statements=256,
+            factory=FileConnection,
         )
         try:
             if url.backend == "sqlite":
@@ -137,6 +139,7 @@ def connect_sqlite(url: StoreUrl, *, alone: bool = False) -> sqlite3.Connection:
                     lambda: connection.execute("PRAGMA journal_mode=WAL"), ALONE_S if alone else BUSY_TIMEOUT_S
                 )
                 connection.execute(f"PRAGMA synchronous={'FULL' if url.durability == 'power' else 'NORMAL'}")
+                connection.keep_to(url.absolute().path)
         except BaseException:
             connection.close()
             raise

@@ -181,7 +181,7 @@ class Writer:
                 raise closed(f"store {self.url}")
             if self._connection.in_transaction:  # of this very thread, which holds the lock
                 return work(self._connection)
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.begin("BEGIN IMMEDIATE")
             try:
                 self._prove(lease)
                 result = work(self._connection)

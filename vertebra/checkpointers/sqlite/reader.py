@@ -34,7 +34,7 @@ class Reader:
         with self._lock, driver_errors(self._writer.url):
             if self._closed:
                 raise closed(f"store {self._writer.url}")
-            self._connection.execute("BEGIN")
+            self._connection.begin("BEGIN")
             try:
                 return work(self._connection)
             finally:
