@@ -176,6 +176,14 @@ class Writer:
 
     def transact(self, work: Callable[[sqlite3.Connection], T], lease: Lease | None = None) -> T:
         """Run ``work`` in a transaction, under ``lease``: one of its own, unless it is called within one."""
+
+        def proven(connection: sqlite3.Connection) -> T:
+            self._prove(lease)
+            return work(connection)
+
+        return self._transact(proven)
+
+    def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._lock, driver_errors(self.url):
             if self._closed:
                 raise closed(f"store {self.url}")
@@ -183,7 +191,6 @@ class Writer:
                 return work(self._connection)
             self._connection.begin("BEGIN IMMEDIATE")
             try:
-                self._prove(lease)
                 result = work(self._connection)
                 self._connection.execute("COMMIT")
             except BaseException:
@@ -249,7 +256,7 @@ class Writer:
         return failures
 
     def _write_batches(self, batches: list[Batch]) -> None:
-        for memo, reserved in self.transact(lambda connection: self._write(connection, batches)):
+        for memo, reserved in self._transact(lambda connection: self._write(connection, batches)):
             memo.reserved.append(reserved)
 
     def _write(self, connection: sqlite3.Connection, batches: list[Batch]) -> list[tuple[ThreadMemo, tuple[int, int]]]:
