@@ -148,6 +148,15 @@ async def test_closed_while_a_put_waits_it_is_durable_or_says_so(path: Path) -> 
         assert values_of(again, at()) == {"v": expected}
 
 
+async def test_a_put_that_is_queued_when_the_thread_has_ended_is_not_left_waiting(path: Path) -> None:
+    """As between the last flush of a ``close`` and its end."""
+    with SqliteCheckpointer(url_of(path)) as saver:
+        blocked = Blocked(saver)
+        saver._file.writer._flusher.stop()
+        await asyncio.wait_for(blocked.put(1), 10)
+        assert values_of(saver, at()) == {"v": 1}
+
+
 def test_loops_in_several_threads_share_commits(path: Path) -> None:
     with SqliteCheckpointer(url_of(path)) as saver:
 

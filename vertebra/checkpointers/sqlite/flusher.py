@@ -30,16 +30,19 @@ class Flusher:
         self._stopped = False
 
     def now(self) -> None:
-        """Have all that waits committed at once."""
+        """Have all that waits committed at once; here, where the thread has ended."""
         with self._lock:
-            if not self._asked:
+            stopped = self._stopped
+            if not stopped and not self._asked:
                 self._asked = True
                 self._wake()
+        if stopped:
+            self._flush()
 
     def soon(self) -> None:
         """Have what is held committed when it is due. Call it after the batch was queued."""
         with self._lock:
-            if self._asleep:
+            if self._asleep and not self._stopped:
                 self._wake()
 
     def stop(self) -> None:
@@ -52,7 +55,7 @@ class Flusher:
             thread.join()
 
     def _wake(self) -> None:
-        if self._thread is None and not self._stopped:
+        if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="vertebra-state-writer", daemon=True)
             self._thread.start()
         self._asleep = False
