@@ -172,6 +172,7 @@ def test_a_plain_append_and_the_first_key_are_not_both_written(postgres_url: str
 
     def append(memory: Memory) -> None:
         def work(tx: Tx) -> None:
+            tx.one("SELECT 1")
             looked.set()
             assert go_on.wait(20)
             tx.execute(

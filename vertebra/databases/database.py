@@ -18,6 +18,8 @@ from vertebra.databases.sealing import Seals
 
 T = TypeVar("T")
 Row = Sequence[Any]
+Statement = tuple[Any, ...]
+"""SQL, and its arguments."""
 
 
 class Tx(Protocol):
@@ -31,8 +33,14 @@ class Tx(Protocol):
     backend: str
     """``sqlite`` or ``postgresql``, for what only one of them has."""
 
+    now_sql: str
+    """The time by the database's clock, as an expression."""
+
     def execute(self, sql: str, *args: Any) -> int:
         """Run a statement; the number of rows it touched."""
+
+    def write(self, *statements: Statement) -> None:
+        """Run statements that write, none of which needs what another one wrote: in one round trip."""
 
     def one(self, sql: str, *args: Any) -> Row | None: ...
 

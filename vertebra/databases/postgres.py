@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from vertebra.databases.database import Row, Tx, in_thread
+from vertebra.databases.database import Row, Statement, Tx, in_thread
 from vertebra.databases.failures import closed, driver_errors, require_postgres
 from vertebra.databases.sealing import NO_SEALS, Seals, key_missing
 from vertebra.databases.url import StoreUrl
@@ -17,6 +17,8 @@ T = TypeVar("T")
 POOL_SIZE = 4
 CONNECT_TIMEOUT_S = 10.0
 IDLE_TRANSACTION_S = 10.0
+
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(?, 8461))"
 
 
 class PostgresDatabase:
@@ -29,7 +31,7 @@ class PostgresDatabase:
         self._executor = ThreadPoolExecutor(POOL_SIZE, "vertebra-postgres")
         self.seals: Seals = NO_SEALS
         self.plain_while_empty: str | None = None
-        self._pool = open_pool(url)
+        self._pool = open_pool(url, quietly=True)
 
     async def run(self, work: Callable[[Tx], T]) -> T:
         return await in_thread(self._executor, lambda: self.run_sync(work), f"store {self._url}")
@@ -39,20 +41,9 @@ class PostgresDatabase:
             if self._pool.closed:
                 raise closed(f"store {self._url}")
             with self._pool.connection() as connection:  # which rolls back what was begun on it and not committed
-                self._begin(connection)
-                result = work(PostgresTx(connection, self.seals))
+                result = work(_WholeTx(connection, self.seals, self.plain_while_empty))
                 connection.commit()
                 return result
-
-    def _begin(self, connection: Any) -> None:
-        """In one round trip. Who makes the first keys locks their table, and waits for all who have looked at it."""
-        if self.plain_while_empty is None:
-            connection.execute("BEGIN", prepare=False)
-            return
-        begun = connection.execute(f"BEGIN; SELECT 1 FROM {self.plain_while_empty} LIMIT 1", prepare=False)
-        begun.nextset()
-        if begun.fetchone() is not None:
-            raise key_missing()
 
     async def read(self, work: Callable[[Tx], T]) -> T:
         return await self.run(work)
@@ -117,29 +108,75 @@ class PostgresTx:
     """The open transaction of a connection that gives rows as tuples, or of a cursor that does."""
 
     backend = "postgresql"
+    now_sql = "extract(epoch FROM clock_timestamp())"
 
     def __init__(self, connection: Any, seals: Seals) -> None:
         self._connection = connection
         self.seals = seals
 
+    def _run(self, sql: str, *args: Any) -> Any:
+        return self._connection.execute(sql.replace("?", "%s"), args)
+
     def execute(self, sql: str, *args: Any) -> int:
-        return int(self._connection.execute(sql.replace("?", "%s"), args).rowcount)
+        return int(self._run(sql, *args).rowcount)
 
     def one(self, sql: str, *args: Any) -> Row | None:
-        row: Row | None = self._connection.execute(sql.replace("?", "%s"), args).fetchone()
+        row: Row | None = self._run(sql, *args).fetchone()
         return row
 
     def all(self, sql: str, *args: Any) -> list[Row]:
-        rows: list[Row] = self._connection.execute(sql.replace("?", "%s"), args).fetchall()
+        rows: list[Row] = self._run(sql, *args).fetchall()
         return rows
+
+    def write(self, *statements: Statement) -> None:
+        *firsts, (last, *args) = statements
+        named = ", ".join(f"written_{number} AS ({sql})" for number, (sql, *_) in enumerate(firsts))
+        values = [value for _, *given in firsts for value in given]
+        self._run(f"WITH {named} {last}" if firsts else last, *values, *args)
 
     def one_kept(self, sql: str, *args: Any) -> Row | None:
         return self.one(f"{sql} FOR SHARE", *args)
 
     def now(self) -> float:
-        row = self.one("SELECT extract(epoch FROM clock_timestamp())")
+        row = self.one(f"SELECT {self.now_sql}")
         assert row is not None
         return float(row[0])
 
     def lock(self, name: str) -> None:
-        self.one("SELECT pg_advisory_xact_lock(hashtextextended(?, 8461))", name)
+        self.one(_LOCK, name)
+
+
+class _WholeTx(PostgresTx):
+    """A transaction that begins with its first statement: with a lock, which most begin with, in one round trip.
+
+    ``plain_while_empty``: who makes the first keys locks their table, and so waits for all who have looked at it.
+    """
+
+    def __init__(self, connection: Any, seals: Seals, plain_while_empty: str | None) -> None:
+        super().__init__(connection, seals)
+        self._begun, self._keys = False, plain_while_empty
+
+    def _run(self, sql: str, *args: Any) -> Any:
+        if not self._begun:
+            self._begin()
+        return super()._run(sql, *args)
+
+    def lock(self, name: str) -> None:
+        if self._begun:
+            super().lock(name)
+        else:
+            self._begin(_LOCK.replace("?", self._literal(name)))
+
+    def _begin(self, *then: str) -> None:
+        """Several statements without arguments are one message."""
+        self._begun = True
+        keys = [] if self._keys is None else [f"SELECT 1 FROM {self._keys} LIMIT 1"]
+        begun = self._connection.execute("; ".join(["BEGIN", *keys, *then]), prepare=False)
+        if keys and begun.nextset() and begun.fetchone() is not None:
+            raise key_missing()
+
+    def _literal(self, text: str) -> str:
+        from psycopg.sql import Literal
+
+        literal: str = Literal(text).as_string(self._connection)
+        return literal

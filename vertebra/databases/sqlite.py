@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from vertebra.databases.database import Row, Tx, in_thread
+from vertebra.databases.database import Row, Statement, Tx, in_thread
 from vertebra.databases.failures import closed, driver_errors
 from vertebra.databases.in_place import FileConnection
 from vertebra.databases.sealing import NO_SEALS, Seals, key_missing
@@ -68,7 +68,8 @@ class SqliteDatabase:
                 raise closed(f"store {self._url}")
             self._connection.begin(begin)
             try:
-                if self.plain_while_empty is not None and begin != READING:
+                # In memory there is no other process to make keys.
+                if self.plain_while_empty is not None and begin != READING and self._url.backend == "sqlite":
                     require_no_keys(self._connection, self.plain_while_empty)
                 result = work(SqliteTx(self._connection, self.seals))
                 self._connection.commit()
@@ -163,6 +164,8 @@ class SqliteTx:
     """The open transaction of a connection."""
 
     backend = "sqlite"
+    # Milliseconds since the Julian epoch; SQLite before 3.42 has no subsecond unixepoch().
+    now_sql = "(julianday('now') - 2440587.5) * 86400.0"
 
     def __init__(self, connection: sqlite3.Connection, seals: Seals) -> None:
         self.connection = connection
@@ -178,14 +181,16 @@ class SqliteTx:
     def all(self, sql: str, *args: Any) -> list[Row]:
         return self.connection.execute(sql, args).fetchall()
 
+    def write(self, *statements: Statement) -> None:
+        for sql, *args in statements:
+            self.connection.execute(sql, args)
+
     def one_kept(self, sql: str, *args: Any) -> Row | None:
         # BEGIN IMMEDIATE has already made this the only writer.
         return self.one(sql, *args)
 
     def now(self) -> float:
-        # Milliseconds since the Julian epoch; SQLite before 3.42 has no subsecond unixepoch().
-        row = self.connection.execute("SELECT (julianday('now') - 2440587.5) * 86400.0").fetchone()
-        return float(row[0])
+        return float(self.connection.execute(f"SELECT {self.now_sql}").fetchone()[0])
 
     def lock(self, name: str) -> None:
         """BEGIN IMMEDIATE has already made this the only writer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vertebra.databases.database import Tx
+from vertebra.databases.database import Row, Statement, Tx
 from vertebra.errors import BranchNotFound, MessageMismatch, SubjectMismatch
 from vertebra.memory import content
 from vertebra.memory.messages import ChatMessage
@@ -14,6 +14,8 @@ from vertebra.memory.recall import index
 from vertebra.memory.recall.index import Entry
 from vertebra.memory.recall.scope import MESSAGE
 from vertebra.memory.records import MAIN, MESSAGE_COLUMNS, Message, Provenance, message_of
+
+_KNOWN = "SELECT subject, messages FROM vertebra_memory_conversations WHERE tenant = ? AND id = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +31,10 @@ class Draft:
 def append(tx: Tx, place: Place, subject: str | None, draft: Draft) -> Message:
     """The message as it is kept: the first one under its key, be it forgotten. Raises ``MessageMismatch``."""
     place.lock(tx)
-    count = ensure(tx, place, subject)
+    now, known, used = _look(tx, place, draft.key)
+    count = _ensured(tx, place, subject, known)
     require_branch(tx, place)
-    before = None if draft.key is None else under_key(tx, place, draft.key)
+    before = None if used is None else message_of(tx, place.scope, used)
     if before is not None:
         if before.forgotten_at is None and (before.branch, before.chat.to_json()) != (
             place.branch,
@@ -44,26 +47,36 @@ def append(tx: Tx, place: Place, subject: str | None, draft: Draft) -> Message:
                 message_id=before.id,
             )
         return before
-    return add(tx, place, count, draft)
+    return add(tx, place, count, draft, now)
 
 
-def add(tx: Tx, place: Place, count: int, draft: Draft) -> Message:
+def add(tx: Tx, place: Place, count: int, draft: Draft, now: float) -> Message:
     """Write the message after the ``count`` that there are; the conversation is locked, and the branch is there."""
-    now = tx.now()
     message = Message(count + 1, place.branch, draft.chat, now, draft.key, draft.tokens, draft.provenance)
-    insert(tx, place, message)
-    tx.execute(
-        "UPDATE vertebra_memory_conversations SET messages = ?, updated_at = ? WHERE tenant = ? AND id = ?",
-        *(message.id, now, *place.scope),
-    )
+    counted = "UPDATE vertebra_memory_conversations SET messages = ?, updated_at = ? WHERE tenant = ? AND id = ?"
+    insert(tx, place, message, (counted, message.id, now, *place.scope))
     return message
+
+
+def _look(tx: Tx, place: Place, key: str | None) -> tuple[float, Row | None, Row | None]:
+    """The time, the conversation as ``_KNOWN`` has it, and the message of the key, in one look; the lock is held."""
+    message = f"SELECT {MESSAGE_COLUMNS} FROM vertebra_memory_messages m WHERE m.tenant = ? AND m.conversation = ? "
+    row = tx.one(
+        f"SELECT looked.at, known.subject, known.messages, used.* FROM (SELECT {tx.now_sql} AS at) AS looked "
+        f"LEFT JOIN ({_KNOWN}) AS known ON true LEFT JOIN ({message} AND m.append_key IN (?, ?)) AS used ON true",
+        *(*place.scope, *place.scope, key, None if key is None else pseudonym(key)),
+    )
+    assert row is not None
+    at, subject, messages, *used = row
+    return float(at), None if messages is None else (subject, messages), None if used[0] is None else used
 
 
 def ensure(tx: Tx, place: Place, subject: str | None) -> int:
     """Make the conversation where there is none; the number of its messages. Raises ``SubjectMismatch``."""
-    row = tx.one(
-        "SELECT subject, messages FROM vertebra_memory_conversations WHERE tenant = ? AND id = ?", *place.scope
-    )
+    return _ensured(tx, place, subject, tx.one(_KNOWN, *place.scope))
+
+
+def _ensured(tx: Tx, place: Place, subject: str | None, row: Row | None) -> int:
     if row is None:
         now = tx.now()
         tx.execute(
@@ -103,10 +116,10 @@ def require_branch(tx: Tx, place: Place) -> None:
         )
 
 
-def insert(tx: Tx, place: Place, message: Message) -> None:
-    """Write the row of a message, wherever its id comes from, and let it be found."""
+def insert(tx: Tx, place: Place, message: Message, *more: Statement) -> None:
+    """Write the row of a message, wherever its id comes from, let it be found, and write ``more`` with it."""
     where = message.provenance
-    tx.execute(
+    row = (
         "INSERT INTO vertebra_memory_messages (tenant, conversation, id, branch, append_key, role, message, at, "
         "tokens, thread, run, node, step, model, forgotten_at, "
         "pinned) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -117,14 +130,11 @@ def insert(tx: Tx, place: Place, message: Message) -> None:
     )
     if message.forgotten_at is None:
         said = (message.id, message.branch, message.role, message.at, message.text)
-        index.add(tx, Entry(place.tenant, MESSAGE, place.id, *said))
+        more = (*index.adding(tx, Entry(place.tenant, MESSAGE, place.id, *said)), *more)
+    tx.write(row, *more)
 
 
 def under_key(tx: Tx, place: Place, key: str) -> Message | None:
     """The message of this key, on whatever branch."""
-    row = tx.one(
-        f"SELECT {MESSAGE_COLUMNS} FROM vertebra_memory_messages m "
-        "WHERE m.tenant = ? AND m.conversation = ? AND m.append_key IN (?, ?)",
-        *(*place.scope, key, pseudonym(key)),
-    )
-    return None if row is None else message_of(tx, place.scope, row)
+    *_, used = _look(tx, place, key)
+    return None if used is None else message_of(tx, place.scope, used)

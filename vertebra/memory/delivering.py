@@ -120,4 +120,5 @@ def _append(tx: Tx, posting: Posting) -> None:
         if last and last[0].forgotten_at is None:  # else it is a summary of what was deleted or forgotten meanwhile
             summarising.add(tx, place, posting.summary)
         return
-    appending.add(tx, place, count, Draft(posting.chat, posting.key, posting.tokens, posting.provenance))
+    draft = Draft(posting.chat, posting.key, posting.tokens, posting.provenance)
+    appending.add(tx, place, count, draft, tx.now())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +37,12 @@ class Place:
 
     def lock(self, tx: Tx) -> None:
         """One writer a conversation, until the transaction ends."""
-        tx.lock(json.dumps(["vertebra memory", *self.scope]))
+        tx.lock(_lock_name(*self.scope))
+
+
+@functools.lru_cache(1024)
+def _lock_name(*scope: str) -> str:
+    return json.dumps(["vertebra memory", *scope])
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from vertebra.databases.database import Tx
+from vertebra.databases.database import Statement, Tx
 from vertebra.memory.recall.blinding import indexed
 from vertebra.memory.recall.totals import note_removal
 
@@ -28,33 +28,34 @@ class Entry:
     text: str
 
 
-def add(tx: Tx, entry: Entry) -> bool:
-    """Make an entry found from this transaction's commit on; whether it is new. A text of blanks is none.
+def add(tx: Tx, entry: Entry) -> None:
+    """Make an entry found from this transaction's commit on; one that is there stays. A text of blanks is none.
 
     Calls no network and no model: its vector is made later (``pending``).
     """
+    if statements := adding(tx, entry):
+        tx.write(*statements)
+
+
+def adding(tx: Tx, entry: Entry) -> list[Statement]:
+    """The statements of ``add``, to be run as they stand."""
     if not entry.text.strip():
-        return False
+        return []
     terms = indexed(tx.seals, entry.tenant, entry.text)
     columns = "tenant, kind, conversation, number, branch, role, at, length, tokens"
     values = (entry.tenant, entry.kind, entry.conversation, entry.number, entry.branch, entry.role, entry.at)
     prefix = prefix_of(entry.tenant)
     prefixed = " ".join([prefix + term for term in terms])
     if tx.backend == "postgresql":
-        return bool(
-            tx.execute(
-                f"INSERT INTO vertebra_memory_entries ({columns}, terms) VALUES "
-                "(?, ?, ?, ?, ?, ?, ?, ?, ?, array_to_tsvector(string_to_array(?, ' '))) ON CONFLICT DO NOTHING",
-                *(*values, len(terms), " ".join(terms), prefixed),
-            )
+        sql = (
+            f"INSERT INTO vertebra_memory_entries ({columns}, terms) VALUES "
+            "(?, ?, ?, ?, ?, ?, ?, ?, ?, array_to_tsvector(string_to_array(?, ' '))) ON CONFLICT DO NOTHING"
         )
-    new = tx.execute(
-        f"INSERT INTO vertebra_memory_entries ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        *(*values, len(terms), " ".join(terms)),
-    )
-    if new and terms:
-        tx.execute("INSERT INTO vertebra_memory_terms (rowid, terms) VALUES (last_insert_rowid(), ?)", prefixed)
-    return bool(new)
+        return [(sql, *values, len(terms), " ".join(terms), prefixed)]
+    sql = f"INSERT INTO vertebra_memory_entries ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+    # Only if that one was not there.
+    its_terms = "INSERT INTO vertebra_memory_terms (rowid, terms) SELECT last_insert_rowid(), ? WHERE changes() > 0"
+    return [(sql, *values, len(terms), " ".join(terms)), *([(its_terms, prefixed)] if terms else [])]
 
 
 def remove(tx: Tx, tenant: str, conversation: str, *, kind: str | None = None, number: int | None = None) -> int:

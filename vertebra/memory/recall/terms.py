@@ -50,9 +50,11 @@ class Word:
 def terms_of(text: str) -> list[str]:
     """The terms by which a text is found, in their order, each as often as it is there."""
     if text.isascii():
-        terms = (stem(match[0][:TERM_LETTERS]) for match in _ASCII_WORD.finditer(text.lower()))
+        terms = [stem(word[:TERM_LETTERS]) for word in _ASCII_WORD.findall(text.lower())]
+        if len(text) < TERMS_BYTES:
+            return terms
     else:
-        terms = (term for word in words(text) for term in word.terms)
+        terms = [term for word in words(text) for term in word.terms]
     found, size = [], 0
     for term in terms:
         size += len(term.encode()) + 1
