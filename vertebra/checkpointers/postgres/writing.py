@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from langgraph.checkpoint.postgres import PostgresSaver
@@ -24,6 +25,11 @@ from vertebra.checkpointers.postgres.gathering import BLOBS, CHECKPOINTS, LATER_
 _HELD = HELD.replace("?", "%s")
 _REQUIRE_HELD = f"SELECT 1 / (SELECT count(*) FROM ({_HELD} FOR SHARE) AS held)"
 """Fails (22012) where the lease is lost."""
+
+SINGLY = 40
+"""Values of rows that are sent one by one: the server takes 50 us to open an array of rows. psycopg remembers how a
+statement of 50 values is read, of which the others are pieces and proofs; of longer ones there would be many, too.
+"""
 
 _WRITES = "thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob"
 _Columns = tuple[Callable[..., Any], ...]
@@ -98,14 +104,17 @@ def written(
         raise lost(lease) from error
 
 
-def reserve(connection: Any, thread: str, count: int, lease: Lease | None) -> dict[str, int] | None:
-    """Enter a thread, and numbers for its pieces; None if plain LangGraph has begun it. Raises ``LeaseLost``."""
+def reserve(connection: Any, thread: str, count: int, lease: Lease | None) -> dict[str, Any] | None:
+    """Enter a thread, and numbers for its pieces; None if plain LangGraph has begun it. Raises ``LeaseLost``.
+
+    The commit does not wait for the server's disk: what is lost with it are pieces under these numbers, which come
+    later in the same log.
+    """
     proofs, arguments = ((_REQUIRE_HELD,), held_arguments(lease)) if lease is not None else ((), ())
-    sql = (
-        f"WITH entered AS ({tables.RESERVE}) SELECT entered.*{''.join(f', ({proof})' for proof in proofs)} FROM entered"
-    )
+    selected = ", ".join(("*", "set_config('synchronous_commit', 'off', true)", *(f"({proof})" for proof in proofs)))
+    sql = f"WITH entered AS ({tables.RESERVE}) SELECT {selected} FROM entered"
     try:
-        found: dict[str, int] | None = connection.execute(
+        found: dict[str, Any] | None = connection.execute(
             sql, [*tables.reserving(thread, count), *arguments]
         ).fetchone()
     except DivisionByZero as error:
@@ -141,17 +150,27 @@ def _inserts(rows: Rows, encoding: str) -> tuple[tuple[str, ...], list[Any]]:
             continue
         if sql == LATER_WRITES:  # one statement changes no row twice
             given = list({(*row[:4], row[5]): row for row in given}.values())
-        statements.append(_insert(sql))
-        columns = zip(_INTO[sql][2], zip(*given, strict=True), strict=True)
-        values += [kind(of_rows, encoding) for kind, of_rows in columns]
+        kinds = _INTO[sql][2]
+        if len(values) + len(given) * len(kinds) <= SINGLY:
+            statements.append(_insert(sql, len(given)))
+            values += chain.from_iterable(given)
+        else:
+            statements.append(_insert(sql))
+            columns = zip(kinds, zip(*given, strict=True), strict=True)
+            values += [kind(of_rows, encoding) for kind, of_rows in columns]
     return tuple(statements), values
 
 
 @lru_cache
-def _insert(sql: str) -> str:
+def _insert(sql: str, count: int | None = None) -> str:
+    """Of so many rows, or of columns."""
     into, conflict, kinds = _INTO[sql]
-    columns = ", ".join(["%b"] * len(kinds))
-    return f"INSERT INTO {into} SELECT given.* FROM unnest({columns}) AS given ON CONFLICT {conflict}"
+    if count is None:
+        given = f"SELECT given.* FROM unnest({', '.join(['%b'] * len(kinds))}) AS given"
+    else:
+        row = ", ".join("%b" if kind is blobs else "%s" for kind in kinds)
+        given = f"VALUES {', '.join([f'({row})'] * count)}"
+    return f"INSERT INTO {into} {given} ON CONFLICT {conflict}"
 
 
 @lru_cache
