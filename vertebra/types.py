@@ -309,7 +309,8 @@ class Pruned:
     answers: int = 0
     """Calls of threads that stay, of which request and answer went; tokens, times and hash are still there."""
     kept: Mapping[str, int] = field(default_factory=dict)
-    """Threads that were to go, and stay: ``driven`` (held, or gone on by now), ``forked`` (a fork has its history)."""
+    """Threads that were to go, and stay: ``driven`` (held, or gone on by now), ``forked`` (a fork has its history),
+    ``damaged`` (its rows cannot be read)."""
     bytes_before: int = 0
     """Of the database: what it takes on disk."""
     bytes_after: int = 0

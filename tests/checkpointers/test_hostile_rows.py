@@ -79,7 +79,7 @@ def read(store: Store) -> None:
     ):
         try:
             load()
-        except (VertebraError, NotImplementedError, ValueError, KeyError, TypeError):
+        except VertebraError:
             continue
 
 
@@ -160,7 +160,7 @@ async def test_an_input_and_a_recorded_thread(durable_url: str, mark: Path) -> N
             for act in (app.resume("t"), app.verify("t"), app.verify(hostile)):
                 try:
                     await act
-                except (VertebraError, NotImplementedError, ValueError, KeyError, TypeError, AttributeError):
+                except VertebraError:
                     continue
 
 

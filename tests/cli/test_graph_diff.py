@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.checkpointers.encrypted import execute
 from tests.cli.conftest import Shell
 from vertebra.cli.differing import diff
 from vertebra.errors import UsageError
@@ -190,3 +191,18 @@ def test_as_its_user_runs_it(shell: Shell) -> None:
     assert counted["threads"] == [{"position": "late", "verdict": "goes on", "count": 1}]
     missing = shell.json("graph", "diff", "old:graph", "new:carried", "--store", "sqlite:///none.db", code=5)
     assert missing["error"]["code"] == "store_unavailable"
+
+
+def test_damaged_threads_are_counted_too(
+    names: tuple[str, str], capsys: pytest.CaptureFixture[str], durable_url: str
+) -> None:
+    asyncio.run(in_flight(names, durable_url))
+    execute(durable_url, "UPDATE vertebra_threads SET shape = 'x' WHERE thread = 'a'")
+    if durable_url.startswith("sqlite"):
+        of_b = "(SELECT number FROM vertebra_state_threads WHERE thread = 'b')"
+        execute(durable_url, f"UPDATE vertebra_state_checkpoints SET data = ? WHERE thread_number = {of_b}", b"")
+    else:
+        execute(durable_url, "UPDATE checkpoints SET checkpoint = '{}' WHERE thread_id = 'b'")
+    code, text = told(names, capsys, "same", durable_url)
+    counts = {(row["position"], row["verdict"]): row["count"] for row in json.loads(text)["threads"]}
+    assert (code, counts) == (4, {("late", "goes on"): 1, ("unreadable", "refused"): 2})

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 
 import pytest
 
+from tests.checkpointers.encrypted import execute
 from tests.cli.conftest import Shell
 from tests.cli.test_histories import Said, data
 from tests.cli.test_histories import said as said
 from vertebra.cli.arguments import parser
+from vertebra.cli.loading import load_graph
+from vertebra.cli.verifications import _verifications
 
 
 def change(shell: Shell, old: str, new: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,3 +73,62 @@ def test_what_is_no_span(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parser().parse_args(["verify", "a:b", "--all", "--since", text])
     capsys.readouterr()
+
+
+def test_a_damaged_thread_hides_no_other(said: Said, shell: Shell) -> None:
+    for thread in ("a", "b", "c"):
+        said("run", "agents:light", "--thread", thread, code=3)
+        said("resume", "agents:light", thread, "--answer", "true")
+    url = f"sqlite:///{shell.folder / 'vertebra.db'}"
+    of_b = "WHERE thread_number = (SELECT number FROM vertebra_state_threads WHERE thread = 'b')"
+    execute(url, f"UPDATE vertebra_state_checkpoints SET data = ? {of_b}", b"")
+    text = said("verify", "agents:light", "--all", code=5)
+    assert [line.split(" (")[0] for line in text.splitlines() if line.startswith("thread")] == [
+        "thread c: as recorded",
+        "thread b: not verified",
+        "thread a: as recorded",
+    ]
+    assert "Damaged row: checkpoint" in text
+    found = {item["thread"]: item for item in data(said, "verify", "agents:light", "--all", code=5)}
+    assert {thread: item["ok"] for thread, item in found.items()} == {"a": True, "b": False, "c": True}
+    assert [found[thread]["error"] and found[thread]["error"]["code"] for thread in "abc"] == [
+        None,
+        "store_corrupt",
+        None,
+    ]
+    assert len(data(said, "verify", "agents:light", "nobody", "a", code=4)) == 2
+    for command in (["history", "b"], ["export", "agents:light", "b"], ["verify", "agents:light", "b"]):
+        assert data(said, *command, code=5)["error"]["context"]["thread"] == "b"
+    execute(url, "UPDATE vertebra_threads SET shape = 'x' WHERE thread = 'c'")
+    text = said("verify", "agents:light", "--all", code=5)
+    assert "thread a: as recorded" in text
+    assert text.count("not verified") == 2
+    listed = {item["thread"]: item["status"] for item in data(said, "threads")}
+    assert listed == {"a": "done", "b": "done", "c": "damaged"}
+    assert "Damaged row: run record" in said("threads")
+    assert data(said, "prune", "--keep", "1", "--dry-run", code=5)["kept"] == {"damaged": 2}
+    text = said("prune", "--keep", "1", code=5)
+    assert "Kept 2 threads: damaged." in text
+    assert "of 1 thread.\n" in text
+    for name in ("one", "two"):
+        (shell.folder / f"{name}.json").write_text("[]")
+    (shell.folder / "a.json").write_text(said("export", "agents:light", "a"))
+    files = ["--file", "one.json", "--file", "a.json", "--file", "two.json"]
+    assert [item["ok"] for item in data(said, "verify", "agents:light", *files, code=2)] == [False, True, False]
+
+
+def test_a_thread_that_goes_while_others_are_verified_is_no_error(said: Said, shell: Shell) -> None:
+    for thread in ("a", "b", "c"):
+        said("run", "agents:light", "--thread", thread, code=3)
+    options = parser().parse_args(["verify", "agents:light", "--all"])
+
+    async def verified() -> list[str]:
+        found = []
+        async with load_graph("agents:light").compile(checkpointer="sqlite:///vertebra.db") as app:
+            async for verification in _verifications(app, options):
+                found.append(verification.thread)
+                if verification.thread == "c":
+                    await app.delete("b")
+        return found
+
+    assert asyncio.run(verified()) == ["c", "a"]

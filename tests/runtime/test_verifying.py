@@ -445,7 +445,7 @@ async def test_bytes_that_are_no_text_are_exported(store_url: str) -> None:
     from vertebra.runtime.recorded import _plain_row, _row
 
     row = {"answer_body": b"\xff\x00", "other": b"text", "n": 1}
-    assert _row(json.loads(json.dumps(_plain_row(row)))) == row
+    assert _row(json.loads(json.dumps(_plain_row(row))), "calls[0]", tuple(row)) == row
 
 
 async def test_state_that_only_pickle_keeps_is_not_exported() -> None:

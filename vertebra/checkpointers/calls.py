@@ -9,6 +9,7 @@ from typing import Any
 
 from vertebra.checkpointers.allowance import Allowance
 from vertebra.checkpointers.content import seal, seal_request, stored_key, unseal, unseal_request
+from vertebra.checkpointers.legible import legible
 from vertebra.databases.database import Row, Tx
 from vertebra.databases.sealing import Seals
 from vertebra.types import Attempt, CallKey, CallRecord, RecordedAnswer
@@ -122,6 +123,12 @@ def _forget_requests(tx: Tx, thread: str) -> None:
 
 
 def record_of(seals: Seals, row: Row) -> CallRecord:
+    """From a row of ``COLUMNS``. Raises ``EncryptionError``, ``StoreCorrupt``."""
+    with legible(str(row[0]), "call", row[1]):
+        return _record_of(seals, row)
+
+
+def _record_of(seals: Seals, row: Row) -> CallRecord:
     (thread, visit, digest, epoch, ordinal, run_id, node, step, kind, endpoint, model, status, request, sequence) = row[
         :14
     ]

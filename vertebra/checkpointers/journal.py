@@ -11,6 +11,7 @@ from vertebra.checkpointers.allowance import Allowance
 from vertebra.checkpointers.content import seal, unseal
 from vertebra.checkpointers.fencing import require_held
 from vertebra.checkpointers.lease import Lease
+from vertebra.checkpointers.legible import legible
 from vertebra.databases.database import Database, Tx
 from vertebra.types import Attempt, CallKey, CallRecord, RecordedAnswer, VisitRecord
 
@@ -81,7 +82,8 @@ class Journal:
             )
         )
         seals = self._database.seals
-        return [_kept(unseal(seals, "epochs", "kept", (thread, visit, int(epoch)), kept)) for kept, epoch in rows]
+        with legible(thread, "epochs of", visit):
+            return [_kept(unseal(seals, "epochs", "kept", (thread, visit, int(epoch)), kept)) for kept, epoch in rows]
 
     async def advance_epoch(self, thread: str, visit: str, kept: Kept, reason: str) -> int:
         return await self._write(lambda tx: _advance(tx, thread, visit, kept, reason))
@@ -123,11 +125,12 @@ class Journal:
             )
         )
         seals = self._database.seals
-        errors = [unseal(seals, "visits", "error", (thread, row[0]), row[8]) for row in rows]
-        return [
-            VisitRecord(v, n, int(s), r, o, int(e), float(a), float(b), json.loads(error) if error else None)
-            for (v, n, s, r, o, e, a, b, _), error in zip(rows, errors, strict=True)
-        ]
+        with legible(thread, "visits"):
+            errors = [unseal(seals, "visits", "error", (thread, row[0]), row[8]) for row in rows]
+            return [
+                VisitRecord(v, n, int(s), r, o, int(e), float(a), float(b), json.loads(error) if error else None)
+                for (v, n, s, r, o, e, a, b, _), error in zip(rows, errors, strict=True)
+            ]
 
     async def intervened(self, thread: str, kind: str, node: str, by: str | None, detail: Mapping[str, Any]) -> None:
         await self._write(lambda tx: note_intervention(tx, thread, kind, node, by, detail))
@@ -142,11 +145,12 @@ class Journal:
             )
         )
         seals = self._database.seals
-        details = [unseal(seals, "interventions", "detail", (thread, int(row[5])), row[3]) for row in rows]
-        return [
-            {"kind": kind, "node": node, "principal": by, "detail": json.loads(detail), "at": float(at)}
-            for (kind, node, by, _, at, _), detail in zip(rows, details, strict=True)
-        ]
+        with legible(thread, "interventions"):
+            details = [unseal(seals, "interventions", "detail", (thread, int(row[5])), row[3]) for row in rows]
+            return [
+                {"kind": kind, "node": node, "principal": by, "detail": json.loads(detail), "at": float(at)}
+                for (kind, node, by, _, at, _), detail in zip(rows, details, strict=True)
+            ]
 
 
 def note_intervention(tx: Tx, thread: str, kind: str, node: str, by: str | None, detail: Mapping[str, Any]) -> None:

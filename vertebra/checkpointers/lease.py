@@ -33,7 +33,11 @@ class Holder:
 
     @classmethod
     def from_text(cls, text: str) -> Holder:
-        return cls(**json.loads(text))
+        """The inverse of ``to_text``. Raises ``TypeError`` and ``ValueError`` for what it has not written."""
+        holder = cls(**json.loads(text))
+        if not isinstance(holder.pid, int):
+            raise TypeError("a pid is a number")
+        return holder
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from vertebra.checkpointers.content import seal, unseal
 from vertebra.checkpointers.fencing import lost
 from vertebra.checkpointers.lease import Holder, Lease, is_dead
+from vertebra.checkpointers.legible import as_dict, legible
 from vertebra.databases.database import Row, Tx
 from vertebra.databases.sealing import Seals
 from vertebra.errors import CrashLoop, ThreadBusy, ThreadNotFinished, ThreadNotFound
@@ -21,6 +22,7 @@ COLUMNS = (
     "parent, parent_checkpoint, seed"
 )
 _STORY_LENGTH = 50
+_STATUSES = get_args(RunStatus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,16 +263,26 @@ def cancel_now(tx: Tx, thread: str) -> None:
 
 
 def record_of(seals: Seals, row: Row) -> ThreadRecord:
-    """From a row of ``COLUMNS``."""
-    (thread, graph, version, fingerprint, shape, run_id, status, branch, recoveries, created, updated) = row[:11]
+    """From a row of ``COLUMNS``. Raises ``EncryptionError``, ``StoreCorrupt``."""
+    thread = str(row[0])
+    with legible(thread, "run record"):
+        return _record_of(seals, thread, row)
+
+
+def _record_of(seals: Seals, thread: str, row: Row) -> ThreadRecord:
+    (_, graph, version, fingerprint, shape, run_id, status, branch, recoveries, created, updated) = row[:11]
     (holder, epoch, until, cancel, principal, error, story, given, parent, parent_checkpoint, seed) = row[11:]
     error = unseal(seals, "threads", "error", (thread,), error)
+    if status not in _STATUSES:
+        raise ValueError("no status")
+    if holder is not None:
+        Holder.from_text(holder)
     return ThreadRecord(
         thread=thread,
         graph=graph,
         version=version,
         fingerprint=fingerprint,
-        shape=json.loads(shape),
+        shape=as_dict(json.loads(shape)),
         run_id=run_id,
         status=status,
         branch=branch,
@@ -282,8 +294,8 @@ def record_of(seals: Seals, row: Row) -> ThreadRecord:
         lease_until=None if until is None else float(until),
         cancel_requested=bool(cancel),
         principal=principal,
-        error=json.loads(error) if error else None,
-        story=tuple(json.loads(story)),
+        error=as_dict(json.loads(error)) if error else None,
+        story=tuple(as_dict(item) for item in json.loads(story)),
         input=unseal(seals, "threads", "input", (thread,), given),
         parent=parent,
         parent_checkpoint=parent_checkpoint,

@@ -19,7 +19,7 @@ from vertebra.checkpointers.retention import Retention
 from vertebra.databases.database import Database
 from vertebra.databases.space import paced, reclaim, size_bytes
 from vertebra.databases.url import StoreUrl
-from vertebra.errors import UsageError
+from vertebra.errors import EncryptionError, StoreCorrupt, UsageError
 from vertebra.ports import crash_point
 from vertebra.types import Pruned
 
@@ -51,7 +51,7 @@ class Pruner:
         for number, thread in enumerate(threads):
             tell("threads", number, len(threads))
             began = time.monotonic()
-            done += (one := await self._prune(thread))
+            done += (one := await self._unless_damaged(thread))
             crash_point("prune.done")
             if one.threads:
                 self._gone.add(thread)
@@ -76,6 +76,15 @@ class Pruner:
             tell("bytes", most - left, most)
             crash_point("prune.reclaiming")
             await asyncio.sleep(paced(began))
+
+    async def _unless_damaged(self, thread: str) -> Pruned:
+        """Prune one thread; one whose rows cannot be read stays, and keeps nobody from those after it."""
+        try:
+            return await self._prune(thread)
+        except (StoreCorrupt, EncryptionError) as error:
+            if isinstance(error, StoreCorrupt) and "thread" not in error.context:
+                raise  # of the database as a whole
+            return Pruned(kept={"damaged": 1})
 
     async def _prune(self, thread: str) -> Pruned:
         """Prune one thread, unless something speaks against it by now."""

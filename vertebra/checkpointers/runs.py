@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vertebra.checkpointers import leasing
@@ -12,8 +12,18 @@ from vertebra.checkpointers.lease import Holder, Lease, is_dead
 from vertebra.checkpointers.leasing import Renewal, Start
 from vertebra.checkpointers.migrations import THREAD_TABLES
 from vertebra.databases.database import Database, Tx
-from vertebra.errors import AnswerMismatch, ThreadCancelled, ThreadNotFound
+from vertebra.errors import (
+    AnswerMismatch,
+    ContentTampered,
+    StoreCorrupt,
+    ThreadCancelled,
+    ThreadNotFound,
+    VertebraError,
+)
 from vertebra.types import RunStatus, ThreadRecord
+
+Damaged = Callable[[str, VertebraError], None]
+"""Told of a thread, and what is wrong with its record."""
 
 
 class RunStore:
@@ -32,8 +42,13 @@ class RunStore:
             raise ThreadNotFound(f"There is no thread {thread!r} here.", thread=thread)
         return record
 
-    async def threads(self, *, status: str | None = None, graph: str | None = None) -> Sequence[ThreadRecord]:
-        """All threads, latest first."""
+    async def threads(
+        self, *, status: str | None = None, graph: str | None = None, damaged: Damaged | None = None
+    ) -> Sequence[ThreadRecord]:
+        """All threads, latest first. ``damaged`` is told of each whose record cannot be read; without it that raises.
+
+        Raises ``StoreCorrupt``, ``EncryptionError``.
+        """
         wanted = [(c, v) for c, v in (("status", status), ("graph", graph)) if v is not None]
         where = " AND ".join(f"{column} = ?" for column, _ in wanted) or "1 = 1"
         rows = await self._database.run(
@@ -42,7 +57,15 @@ class RunStore:
                 *(value for _, value in wanted),
             )
         )
-        return [leasing.record_of(self._database.seals, row) for row in rows]
+        found = []
+        for row in rows:
+            try:
+                found.append(leasing.record_of(self._database.seals, row))
+            except (StoreCorrupt, ContentTampered) as error:
+                if damaged is None:
+                    raise
+                damaged(str(row[0]), error)
+        return found
 
     async def begin(
         self,
@@ -127,7 +150,7 @@ class RunStore:
         return await self._database.run(lambda tx: leasing.cancel(tx, thread))
 
     async def recoverable(self, graph: str | None = None) -> list[str]:
-        """Threads that are ``running`` but whose holder is dead, oldest first."""
+        """Threads that are ``running`` but whose holder is dead or cannot be made out, oldest first."""
 
         def find(tx: Tx) -> list[str]:
             now = tx.now()
@@ -138,8 +161,7 @@ class RunStore:
             return [
                 thread
                 for thread, name, holder, until in rows
-                if (graph is None or name == graph)
-                and (holder is None or is_dead(Holder.from_text(holder), float(until), now))
+                if (graph is None or name == graph) and (holder is None or _is_dead(holder, until, now))
             ]
 
         return await self._database.run(find)
@@ -211,6 +233,13 @@ class RunStore:
                 tx.execute(f"DELETE FROM vertebra_{table} WHERE thread = ?", thread)
 
         await self._database.run(remove)
+
+
+def _is_dead(holder: str, until: Any, now: float) -> bool:
+    try:
+        return is_dead(Holder.from_text(holder), float(until), now)
+    except (TypeError, ValueError):
+        return True  # whoever takes it up is told that its record is damaged
 
 
 def _answer(tx: Tx, thread: str, interrupt_id: str, answer: str, principal: str | None) -> bool:

@@ -28,7 +28,7 @@ EXIT_CODES = """exit codes:
   2    the command line is wrong
   3    the run waits for an answer (interrupted)
   4    the thread or conversation cannot do that now (busy, not found, changed, cancelled); graph diff: one is refused
-  5    the database cannot be used
+  5    the database, or a thread in it, cannot be used
   6    verified, a recorded thread came out otherwise
   130  interrupted from the keyboard; recover or resume goes on
   141  whoever read the output has gone away

@@ -22,6 +22,7 @@ from vertebra.cli.options import memory_option
 from vertebra.cli.progress import Progress
 from vertebra.cli.terminal import Terminal, clean
 from vertebra.cli.windows import windows_data, windows_text
+from vertebra.errors import VertebraError
 from vertebra.types import Interrupt, Run, ThreadRecord
 
 if TYPE_CHECKING:
@@ -170,13 +171,15 @@ async def _cancel(options: argparse.Namespace) -> int:
 
 async def _threads(options: argparse.Namespace) -> int:
     with open_store(options.store) as store:
-        records = (await store.runs.threads(status=options.status, graph=options.graph))[: options.limit]
+        damaged: dict[str, VertebraError] = {}
+        found = await store.runs.threads(status=options.status, graph=options.graph, damaged=damaged.__setitem__)
+        records = found[: options.limit]
         recoverable = set(await store.runs.recoverable())
     if options.json:
         data = [printing.thread_data(record, record.thread in recoverable) for record in records]
-        print(json.dumps(data))
+        print(json.dumps(data + [printing.damaged_data(*item) for item in damaged.items()]))
     else:
-        print("\n".join(printing.threads_text(records, recoverable, Terminal.of(sys.stdout))))
+        print("\n".join(printing.threads_text(records, recoverable, damaged, Terminal.of(sys.stdout))))
     return 0
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vertebra.cli.loading import load_graph, open_store
 from vertebra.cli.printing import counted
 from vertebra.cli.terminal import Terminal, clean
+from vertebra.errors import EncryptionError, GraphChanged, StoreCorrupt, VertebraError
 
 if TYPE_CHECKING:
     from vertebra.checkpointers import Store
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 WOULD_BE_REFUSED = 4
 IN_FLIGHT = ("running", "interrupted", "failed")
+UNREADABLE: tuple[str, Fate] = ("unreadable", "refused")
+"""Of a thread whose record or state is damaged: no version goes on with it."""
 Threads = Counter[tuple[str, "Fate"]]
 
 
@@ -65,19 +68,24 @@ async def _threads(store: Store, name: str, graph: Any) -> Threads:
     """The threads in flight by where they stand and what would become of each; migrations are tried, not applied."""
     app = graph.compile(checkpointer=store)
     found: Threads = Counter()
-    for record in await store.runs.threads(graph=name):
-        if record.status in IN_FLIGHT:
+    for status in IN_FLIGHT:
+        damaged: dict[str, VertebraError] = {}
+        for record in await store.runs.threads(status=status, graph=name, damaged=damaged.__setitem__):
             found[await _one(app, store, record)] += 1
+        if damaged:
+            found[UNREADABLE] += len(damaged)
     return found
 
 
 async def _one(app: App, store: Store, record: ThreadRecord) -> tuple[str, Fate]:
-    from vertebra.errors import GraphChanged
     from vertebra.runtime.carrying import plan
     from vertebra.runtime.position import Unreadable, position_of
     from vertebra.runtime.snapshots import thread_config
 
-    latest = await store.saver.aget_tuple(thread_config(record.thread))
+    try:
+        latest = await store.saver.aget_tuple(thread_config(record.thread))
+    except (StoreCorrupt, EncryptionError):
+        return UNREADABLE
     try:
         place = " + ".join(sorted(position_of(latest, record).next)) or "the end"
     except Unreadable:

@@ -10,6 +10,7 @@ from typing import Any
 
 from vertebra.cli import gist
 from vertebra.cli.terminal import Terminal, ago, clean, clock, fit
+from vertebra.errors import VertebraError
 from vertebra.types import CallRecord, Finding, Interrupt, Run, ThreadRecord
 
 
@@ -50,6 +51,13 @@ def thread_data(record: ThreadRecord, recoverable: bool) -> dict[str, Any]:
     """A thread, for ``--json``; times are Unix seconds."""
     keys = ("thread", "graph", "version", "status", "run_id", "principal", "recoveries", "created_at", "updated_at")
     return {**{key: getattr(record, key) for key in keys}, "recoverable": recoverable, "error": record.error}
+
+
+def damaged_data(thread: str, error: VertebraError) -> dict[str, Any]:
+    """A thread whose record cannot be read, for ``--json``."""
+    keys = ("graph", "version", "run_id", "principal", "recoveries", "created_at", "updated_at")
+    unknown = dict.fromkeys(keys)
+    return {"thread": thread, "status": "damaged", **unknown, "recoverable": False, "error": error.to_json()}
 
 
 def call_data(call: CallRecord) -> dict[str, Any]:
@@ -108,16 +116,19 @@ def question_text(interrupt: Interrupt, terminal: Terminal) -> Iterator[str]:
         yield f"    until {clock(interrupt.deadline.timestamp())}"
 
 
-def threads_text(records: Sequence[ThreadRecord], recoverable: set[str], terminal: Terminal) -> Iterator[str]:
-    """Threads as a table."""
+def threads_text(
+    records: Sequence[ThreadRecord], recoverable: set[str], damaged: Mapping[str, VertebraError], terminal: Terminal
+) -> Iterator[str]:
+    """Threads as a table; last those whose record cannot be read."""
     now = time.time()
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             *(record.thread, record.status, f"{record.graph} {record.version}", ago(now - record.updated_at)),
             _note(record, record.thread in recoverable),
         )
         for record in records
     ]
+    rows += [(thread, "damaged", "?", "?", error.message) for thread, error in damaged.items()]
     if rows:
         yield from terminal.table(("THREAD", "STATUS", "GRAPH", "UPDATED", "NOTE"), rows)
     yield f"{counted(len(rows), 'thread')}."

@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from vertebra.checkpointers.pruning import Progress
+from vertebra.cli.arguments import exit_code
 from vertebra.cli.loading import open_store
 from vertebra.cli.printing import counted
 from vertebra.cli.terminal import Terminal
+from vertebra.errors import StoreCorrupt
 from vertebra.types import Pruned
 
 
@@ -32,7 +34,7 @@ async def prune(options: argparse.Namespace) -> int:
         print(json.dumps(pruned_data(pruned)))
     else:
         print("\n".join(pruned_text(pruned)))
-    return 0
+    return exit_code(StoreCorrupt("")) if pruned.kept.get("damaged") else 0
 
 
 @contextmanager

@@ -8,7 +8,6 @@ an event loop, so one open store serves any loop and any thread.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -90,29 +89,10 @@ class Database(Protocol):
 
 
 async def in_thread(executor: Executor, work: Callable[[], T], owner: str) -> T:
-    """Run sync work on the owner's own threads. Raises ``StoreUnavailable`` when it is closed.
-
-    Work that has begun goes on to its end when the caller is cancelled: no transaction is left half way. A third of
-    what ``run_in_executor`` under a ``shield`` costs, which is three futures and what chains them.
-    """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-    context = contextvars.copy_context()
-
-    def tell(finish: Callable[[Any], None], outcome: Any) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(lambda: None if done.done() else finish(outcome))
-
-    def run() -> None:
-        try:
-            result = context.run(work)
-        except BaseException as error:
-            tell(done.set_exception, error)
-        else:
-            tell(done.set_result, result)
-
+    """Run sync work on the owner's own threads. Raises ``StoreUnavailable`` when it is closed."""
     try:
-        executor.submit(run)
+        future = asyncio.get_running_loop().run_in_executor(executor, contextvars.copy_context().run, work)
     except RuntimeError as error:
         raise closed(owner) from error
-    return await done
+    # Shielded: a cancelled caller must not leave a transaction half way, nor its result unknown.
+    return await asyncio.shield(future)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from vertebra.errors import InterruptAmbiguous, InterruptUnknown, ThreadCancelled
+from vertebra.errors import InterruptAmbiguous, InterruptUnknown, StoreCorrupt, ThreadCancelled
 from vertebra.runtime.interrupts import MARK, answer_text
 from vertebra.runtime.outcome import pending_interrupts
 from vertebra.runtime.snapshots import snapshot_of, thread_config
@@ -55,17 +55,26 @@ async def waiting_questions(app: App, thread: str) -> dict[str, Any]:
     return {interrupt_id: value for interrupt_id, value, _ in pending_interrupts(snapshot)}
 
 
-async def due_answers(app: App, only: str | None) -> list[tuple[str, str, Any]]:
-    """Questions of this graph whose deadline has passed: thread, interrupt, and the default answer."""
+async def due_answers(
+    app: App, only: str | None, damaged: Callable[[str, StoreCorrupt], None]
+) -> list[tuple[str, str, Any]]:
+    """Questions of this graph whose deadline has passed: thread, interrupt, and the default answer.
+
+    ``damaged`` is told of threads that cannot be read.
+    """
     found = []
     for thread, name in await app.services.store.runs.due_timers():
         if not name.startswith("deadline:") or (only is not None and thread != only):
             continue
-        record = await app.services.store.runs.get(thread)
-        if record is None or record.graph != app.name:
-            continue
         interrupt_id = name.removeprefix("deadline:")
-        value = (await waiting_questions(app, thread)).get(interrupt_id)
+        try:
+            record = await app.services.store.runs.get(thread)
+            if record is None or record.graph != app.name:
+                continue
+            value = (await waiting_questions(app, thread)).get(interrupt_id)
+        except StoreCorrupt as error:
+            damaged(thread, error)
+            continue
         default = value.get("default") if isinstance(value, Mapping) else None
         found.append((thread, interrupt_id, default))
     return found

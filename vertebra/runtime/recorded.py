@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
+from vertebra.checkpointers.recordings import COLUMNS
 from vertebra.checkpointers.savers import serializer
 from vertebra.errors import UsageError
 from vertebra.graphs.definition import Definition
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _ABOUT = ("thread", "graph", "version", "fingerprint", "shape", "status", "run_id", "branch", "principal", "seed")
+_STATE = {"id": str, "channel_values": Mapping, "channel_versions": Mapping, "versions_seen": Mapping}
 
 
 @dataclass(frozen=True)
@@ -88,31 +91,66 @@ def to_json(app: App, recorded: Recorded) -> dict[str, Any]:
 
 
 def from_json(app: App, data: Mapping[str, Any]) -> Recorded:
-    """The inverse of ``to_json``. Raises ``UsageError`` for anything else."""
-    if data.get("vertebra") != FORMAT:
+    """The inverse of ``to_json``. Raises ``UsageError`` for anything else, and says what it lacks."""
+    if not isinstance(data, Mapping) or data.get("vertebra") != FORMAT:
         raise UsageError(
             f"This is no recorded thread of format {FORMAT}.",
             remedy="record it with `vertebra export` or app.export().",
         )
     codec = Codec(app.definition)
+    about = _entries(data.get("thread"), "thread", dict.fromkeys(_ABOUT, object) | {"thread": str, "shape": Mapping})
+    rows = {
+        table: [_row(row, f"{table}[{at}]", columns) for at, row in enumerate(_list(data.get(table), table))]
+        for table, columns in COLUMNS.items()
+    }
+    found = _list(data.get("checkpoints"), "checkpoints")
+    checkpoints = [_checkpoint(codec, item, f"checkpoints[{at}]") for at, item in enumerate(found)]
+    return Recorded(about, rows, tuple(checkpoints))
+
+
+def damaged(what: str) -> UsageError:
+    """For a recorded thread that no export has written so."""
+    return UsageError(f"The recorded thread is damaged: {what}.", remedy="record it again.")
+
+
+def _checkpoint(codec: Codec, item: Any, where: str) -> Checkpoint:
+    entries = _entries(item, where, {"id": str, "parent": (str, NoneType), "metadata": Mapping, "state": str})
+    metadata = entries["metadata"]
+    if not isinstance(metadata.get("step", 0), int):
+        raise damaged(f"{where}.metadata.step is no number")
+    state = _value(codec, entries["state"], f"{where}.state")
+    _entries(state, f"{where}.state", _STATE)
+    writes = []
+    for at, write in enumerate(_list(item.get("writes"), f"{where}.writes")):
+        here = f"{where}.writes[{at}]"
+        if not isinstance(write, list) or [type(part) for part in write] != [str, str, str]:
+            raise damaged(f"{here} is not task, channel and value")
+        writes.append((write[0], write[1], _value(codec, write[2], here)))
+    return Checkpoint(entries["id"], entries["parent"], metadata, state, tuple(writes))
+
+
+def _entries(value: Any, where: str, kinds: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise damaged(f"{where} is no object" if value is not None else f"it has no {where}")
+    for key, kind in kinds.items():
+        if key not in value:
+            raise damaged(f"{where} has no {key}")
+        if not isinstance(value[key], kind):
+            raise damaged(f"{where}.{key} is not what it should be")
+    return {key: value[key] for key in kinds}
+
+
+def _list(value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise damaged(f"{where} is no list" if value is not None else f"it has no {where}")
+    return value
+
+
+def _value(codec: Codec, text: str, where: str) -> Any:
     try:
-        checkpoints = [
-            Checkpoint(
-                item["id"],
-                item["parent"],
-                item["metadata"],
-                codec.value(item["state"]),
-                tuple((task, channel, codec.value(value)) for task, channel, value in item["writes"]),
-            )
-            for item in data["checkpoints"]
-        ]
-        tables = [key for key in data if key not in ("vertebra", "thread", "checkpoints")]
-        rows = {table: [_row(row) for row in data[table]] for table in tables}
-        return Recorded({key: data["thread"][key] for key in _ABOUT}, rows, tuple(checkpoints))
-    except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
-        raise UsageError(
-            f"The recorded thread is damaged: {type(error).__name__}: {error}.", remedy="record it again."
-        ) from error
+        return codec.value(text)
+    except (ValueError, TypeError, LookupError, AttributeError, NotImplementedError, binascii.Error) as error:
+        raise damaged(f"{where} cannot be read ({type(error).__name__})") from None
 
 
 def _plain_row(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,12 +164,18 @@ def _text(value: bytes) -> Any:
         return {"base64": base64.b64encode(value).decode()}
 
 
-def _row(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _bytes(value) if isinstance(value, Mapping) else value for key, value in row.items()}
+def _row(row: Any, where: str, columns: Sequence[str]) -> dict[str, Any]:
+    entries = _entries(row, where, dict.fromkeys(columns, object))
+    return {key: _bytes(value, f"{where}.{key}") for key, value in entries.items()}
 
 
-def _bytes(value: Mapping[str, str]) -> bytes:
-    return value["text"].encode() if "text" in value else base64.b64decode(value["base64"], validate=True)
+def _bytes(value: Any, where: str) -> Any:
+    if value is None or isinstance(value, str | int | float):
+        return value
+    try:
+        return value["text"].encode() if "text" in value else base64.b64decode(value["base64"], validate=True)
+    except (ValueError, TypeError, LookupError, AttributeError, binascii.Error):
+        raise damaged(f"{where} is neither text nor base64") from None
 
 
 class Codec:

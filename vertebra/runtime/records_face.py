@@ -6,11 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vertebra.checkpointers.pruning import Progress
+from vertebra.errors import StoreCorrupt
 from vertebra.ports import crash_point
 from vertebra.runtime.delivering import deliver_latest
 from vertebra.runtime.outcome import run_of
 from vertebra.runtime.past import THREADS, past_of
-from vertebra.runtime.recorded import from_json, read_thread, to_json
+from vertebra.runtime.recorded import damaged, from_json, read_thread, to_json
 from vertebra.runtime.steps import Steps, steps_of
 from vertebra.runtime.trees import tree_of
 from vertebra.runtime.verifying import verify_recorded
@@ -45,11 +46,16 @@ class RecordsFace:
         Each superstep is executed on its recorded state, in memory: calls and effects are answered from the
         record, people by their recorded answers; nothing is sent, done or written. What comes out otherwise
         is a ``Difference``. Nodes that are no transition, model call, effect or question are not executed.
-        Raises ``ThreadNotFound``, and ``UsageError`` for a graph adopted from LangGraph or a damaged export.
+        Raises ``ThreadNotFound``, ``StoreCorrupt``, and ``UsageError`` for a graph adopted from LangGraph or a damaged
+        export.
         """
         app = self._app()
-        recorded = await read_thread(app, thread) if isinstance(thread, str) else from_json(app, thread)
-        return await verify_recorded(app, recorded)
+        if isinstance(thread, str):
+            return await verify_recorded(app, await read_thread(app, thread))
+        try:
+            return await verify_recorded(app, from_json(app, thread))
+        except StoreCorrupt as error:
+            raise damaged(str(error.context.get("row", error.message))) from None
 
     async def export(self, thread_id: str) -> dict[str, Any]:
         """A recorded thread as plain JSON data, to be kept as a fixture for ``verify``. Raises ``ThreadNotFound``.

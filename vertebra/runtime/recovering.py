@@ -7,7 +7,15 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from vertebra.checkpointers.lease import new_holder
-from vertebra.errors import CrashLoop, GraphChanged, QuestionExpired, ThreadBusy, ThreadError, VertebraError
+from vertebra.errors import (
+    CrashLoop,
+    GraphChanged,
+    QuestionExpired,
+    StoreCorrupt,
+    ThreadBusy,
+    ThreadError,
+    VertebraError,
+)
 from vertebra.runtime.answering import due_answers
 from vertebra.runtime.driving import Drive
 from vertebra.runtime.outcome import run_of
@@ -28,18 +36,33 @@ async def recover_runs(app: App, thread_id: str | None, at_once: int, on_event: 
         with contextlib.suppress(ThreadBusy):
             await brought_up(app, await store.runs.require(thread_id))
     wanted = [t for t in await store.runs.recoverable(app.name) if thread_id in (None, t)]
-    due = await due_answers(app, thread_id)
+    damaged: dict[str, StoreCorrupt] = {}
+    due = await due_answers(app, thread_id, damaged.__setitem__)
 
     async def one(thread: str) -> Run | None:
         async with limit:
-            return await _recovered(app, thread, on_event)
+            try:
+                return await _recovered(app, thread, on_event)
+            except StoreCorrupt as error:
+                return _damaged(thread, error)
 
     async def asked(thread: str, interrupt: str, default: Any) -> Run | None:
         async with limit:
-            return await _expired(app, thread, interrupt, default, on_event)
+            try:
+                return await _expired(app, thread, interrupt, default, on_event)
+            except StoreCorrupt as error:
+                return _damaged(thread, error)
 
     jobs = [one(thread) for thread in wanted] + [asked(*item) for item in due]
-    return [run for run in await asyncio.gather(*jobs) if run is not None]
+    runs = [run for run in await asyncio.gather(*jobs) if run is not None]
+    return runs + [_damaged(*item) for item in damaged.items()]
+
+
+def _damaged(thread: str, error: StoreCorrupt) -> Run:
+    """A thread that cannot be read, so that it stays as it is: no reason to leave the others."""
+    if "thread" not in error.context:
+        raise error  # of the database as a whole
+    return Run(thread, "", "running", error=error)
 
 
 async def progress_of(app: App, thread: str) -> str | None:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from vertebra.checkpointers.legible import legible
 from vertebra.errors import NotRecorded, RecordPruned, UsageError, VertebraError
 from vertebra.graphs.compilation import OUTBOX, ROUTE
 from vertebra.graphs.definition import Definition
@@ -51,7 +52,8 @@ async def verify_recorded(app: App, recorded: Recorded) -> Verification:
     unverified: set[str] = set()
     pruned: list[str] = []
     if about["fingerprint"] != app.fingerprint:
-        lines = "\n".join(difference(about["shape"], app.shape))
+        with legible(str(about["thread"]), "shape"):
+            lines = "\n".join(difference(about["shape"], app.shape))
         found.append(Difference("graph", "", -1, None, about["fingerprint"], app.fingerprint, lines))
     else:
         replay = await Replay.of(app, definition, recorded)
@@ -97,12 +99,14 @@ class Replay:
             checkpointer=services.store.saver, name=definition.name, store=read_only(app.graph.store)
         )
         self._thread = str(recorded.about["thread"])
-        self._answers = {row["interrupt_id"]: json.loads(row["answer"]) for row in recorded.rows["answers"]}
-        self._by_hand = {
-            (row["node"], detail["step"]): codec.unpack(base64.b64decode(detail["update"]))
-            for row in recorded.rows["interventions"]
-            if row["kind"] == "skip" and (detail := json.loads(row["detail"]))
-        }
+        with legible(self._thread, "answers"):
+            self._answers = {row["interrupt_id"]: json.loads(row["answer"]) for row in recorded.rows["answers"]}
+        with legible(self._thread, "interventions"):
+            self._by_hand = {
+                (row["node"], detail["step"]): codec.unpack(base64.b64decode(detail["update"]))
+                for row in recorded.rows["interventions"]
+                if row["kind"] == "skip" and (detail := json.loads(row["detail"]))
+            }
         self._workers = {fan.worker for fan in definition.fan_outs}
         self._channels = {*definition.schema.fields, ROUTE, OUTBOX}  # loop counts follow from routes
         self._memory = recorded_memory(app.services.memory, recorded.about, recorded.rows)

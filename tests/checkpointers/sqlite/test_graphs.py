@@ -172,7 +172,7 @@ def test_only_allowed_types_come_back_and_no_row_runs_code(tmp_path: Path) -> No
     with closing(sqlite3.connect(path)) as connection, connection:
         evil = b"\xf0\x06pickle" + pickle.dumps(Hostile())
         connection.execute("UPDATE vertebra_state_pieces SET data = ?", (evil,))
-    with SqliteCheckpointer(url_of(path)) as saver, pytest.raises(NotImplementedError):
+    with SqliteCheckpointer(url_of(path)) as saver, pytest.raises(StoreCorrupt, match="NotImplementedError"):
         saver.get_tuple(at())
     assert not (tmp_path / "owned").exists()
 

@@ -51,6 +51,11 @@ class Codec:
         return bound
 
     @property
+    def thread(self) -> str:
+        """The thread that it is of, if it is of one."""
+        return self._thread
+
+    @property
     def binds(self) -> bool:
         """Whether what is stored opens in its own thread and place alone, so that a copy must be sealed anew."""
         return self._seals.on

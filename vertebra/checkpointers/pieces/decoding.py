@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+from vertebra.checkpointers.legible import legible
 from vertebra.checkpointers.pieces.chunk_cache import Chunk, ChunkCache, kept
 from vertebra.checkpointers.pieces.chunks import Entry, Level, spread
 from vertebra.checkpointers.pieces.codec import Codec
@@ -19,6 +20,7 @@ Fetch = Callable[[Sequence[int]], Iterable[tuple[int, bytes]]]
 class Decoder:
     """Reads one thread's pieces, with the codec of that thread, each once: for several states that share pieces.
 
+    Rows that are not as they were written are ``StoreCorrupt``; what reads by references of a row does so ``legible``.
     ``chunks``: what is remembered of full chunks, whose ``thread`` this is.
     """
 
@@ -32,14 +34,21 @@ class Decoder:
         # Values that were made when their chunk arrived, for the first who asks; others make their own.
         self._fresh: dict[int, list[Any]] = {}
 
+    @property
+    def owner(self) -> str:
+        """The thread whose pieces it reads."""
+        return self._codec.thread
+
     def head(self, stored: bytes, *place: str | int | None) -> Any:
         """The record in the row at ``place``, or the number of the piece that has it."""
-        return self._codec.load(self._codec.unseal(stored, *place))
+        with legible(self.owner, *place[:3]):
+            return self._codec.load(self._codec.unseal(stored, *place))
 
     def record(self, stored: bytes, *place: str | int | None) -> Any:
         """What ``Encoder.packed`` was given for this place."""
-        record = self.head(stored, *place)
-        return self._codec.load(self._plain([record])[0]) if isinstance(record, int) else record
+        with legible(self.owner, *place[:3]):
+            record = self._codec.load(self._codec.unseal(stored, *place))
+            return self._codec.load(self._plain([record])[0]) if isinstance(record, int) else record
 
     def values(self, refs: Mapping[str, Any]) -> dict[str, Any]:
         """The values of channels."""
@@ -60,6 +69,9 @@ class Decoder:
 
     def value(self, ref: Any) -> Any:
         """One value, made anew."""
+        if isinstance(ref, int):
+            with legible(self.owner, PIECE, ref):
+                return self._codec.load(self._plain([ref])[0])
         if not isinstance(ref, list):
             return self._codec.load(self._plain([ref])[0])
         kind, digits = ref
@@ -136,11 +148,12 @@ class Decoder:
             return
         unseal = self._codec.unseal
         for number, data in self._fetch([*wanted, *awaited]):
-            plain = unseal(data, PIECE, number)
-            if number in awaited:
-                self._arrived(number, plain, alive)
-            else:
-                self._pieces[number] = plain
+            with legible(self.owner, PIECE, number):
+                plain = unseal(data, PIECE, number)
+                if number in awaited:
+                    self._arrived(number, plain, alive)
+                else:
+                    self._pieces[number] = plain
         missing = (awaited - self._chunks.keys()) | (set(wanted) - self._pieces.keys())
         if missing:
             raise StoreCorrupt(f"The state refers to pieces that are not in the database: {sorted(missing)[:5]}.")

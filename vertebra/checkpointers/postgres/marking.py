@@ -11,6 +11,7 @@ from typing import Any
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from vertebra.checkpointers.legible import legible
 from vertebra.checkpointers.pieces.codec import Codec
 from vertebra.checkpointers.postgres.sealing import BLOB, SEALED, WRITE, Sealed, Stored, open_value, seal_value
 from vertebra.databases.sealing import NO_SEALS, Seals, key_missing
@@ -51,13 +52,15 @@ class MarkingSerializer:
             return Sealed(kind, bytes(data))
         if kind == SEALED:
             raise key_missing()
-        return Stored(self._ref(data)) if kind == KIND else self._serde.loads_typed(typed)
+        with legible(self.codec.thread, "blob of kind", kind):
+            return Stored(self._ref(data)) if kind == KIND else self._serde.loads_typed(typed)
 
     def ref_of(self, thread: str, namespace: str, channel: str, data: bytes) -> Any:
         """What a blob of our kind refers to."""
-        if not self.codec.binds:
-            return self._ref(data)
-        return open_value(self.codec.of(thread), Sealed(KIND, bytes(data)), BLOB, namespace, channel)[1].ref
+        with legible(thread, "blob", namespace, channel):
+            if not self.codec.binds:
+                return self._ref(data)
+            return open_value(self.codec.of(thread), Sealed(KIND, bytes(data)), BLOB, namespace, channel)[1].ref
 
     def dump_now(self, value: Any, thread: str, namespace: str, task: str, channel: str) -> Dumped | Sealed:
         """A task's write as it is now, whatever becomes of it before it is written."""

@@ -11,6 +11,7 @@ from typing import Any
 from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.serde.types import TASKS
 
+from vertebra.checkpointers.legible import legible
 from vertebra.checkpointers.pieces.decoding import Decoder
 from vertebra.checkpointers.pieces.encoding import PIECE
 from vertebra.checkpointers.postgres import tables
@@ -60,7 +61,8 @@ def prune(connection: Any, serde: MarkingSerializer, thread: str, keep: int, *, 
     saver = PostgresSaver(connection, serde=serde)
     kept = {(namespace, id) for namespace, all_ids in ids.items() for id in all_ids[:keep]}
     for namespace, id in tuple(kept):
-        kept |= _needed(saver, thread, namespace, id)
+        with legible(thread, "checkpoint", namespace, id):
+            kept |= _needed(saver, thread, namespace, id)
     places = [(namespace, id) for namespace, all_ids in ids.items() for id in all_ids]
     dropped = [place for place in places if place not in kept]
     if not dry_run and keep:
@@ -165,6 +167,7 @@ def _sweep_pieces(connection: Any, serde: MarkingSerializer, thread: str) -> Non
         "SELECT checkpoint_ns, channel, blob FROM checkpoint_blobs WHERE thread_id = %s AND type = %s", (thread, KIND)
     ).fetchall()
     refs = [serde.ref_of(thread, row["checkpoint_ns"], row["channel"], row["blob"]) for row in marks]
-    dead = {row["number"] for row in rows} - set(decoder.reachable(refs))
+    with legible(thread, "marks of pieces"):
+        dead = {row["number"] for row in rows} - set(decoder.reachable(refs))
     connection.execute(f"{_DELETE_PIECES} AND p.number = ANY(%s)", (thread, list(dead)))
     connection.execute("UPDATE vertebra_state_threads SET generation = generation + 1 WHERE thread = %s", (thread,))

@@ -20,6 +20,7 @@ from psycopg.rows import tuple_row
 
 from vertebra.checkpointers.fencing import current_lease
 from vertebra.checkpointers.lease import Lease
+from vertebra.checkpointers.legible import legible
 from vertebra.checkpointers.pieces.encoding import Encoder, in_pieces
 from vertebra.checkpointers.pieces.memo import Latest
 from vertebra.checkpointers.postgres import retention
@@ -218,7 +219,8 @@ class PostgresState:
         self._flush_held(thread)
 
         def read(connection: Any) -> CheckpointTuple | None:
-            found = Reader(connection, serde=self.serde).get_tuple(config)
+            with legible(thread, "checkpoint"):
+                found = Reader(connection, serde=self.serde).get_tuple(config)
             return None if found is None else revived(connection, self.serde, [found])[0]
 
         return self._read(read)
@@ -229,7 +231,13 @@ class PostgresState:
         if self.serde.codec.binds and options.get("filter"):
             yield from self._filtered(config, **options)
             return
-        marked = self._read(lambda connection: list(Reader(connection, serde=self.serde).list(config, **options)))
+        thread = str(config["configurable"]["thread_id"]) if config else ""
+
+        def read(connection: Any) -> list[CheckpointTuple]:
+            with legible(thread, "checkpoint"):
+                return list(Reader(connection, serde=self.serde).list(config, **options))
+
+        marked = self._read(read)
         for at in range(0, len(marked), PAGE):
             page = marked[at : at + PAGE]
             try:

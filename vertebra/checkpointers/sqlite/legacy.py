@@ -13,6 +13,7 @@ from typing import Any
 from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from vertebra.checkpointers.legible import as_dict, legible
 from vertebra.checkpointers.sqlite.reading import Query
 from vertebra.checkpointers.sqlite.tables import has_table
 
@@ -61,22 +62,30 @@ def tuples(
     where = f"WHERE {' AND '.join(sql for sql, _ in given)}" if given else ""
     sql, found = f"{_CHECKPOINTS} {where} ORDER BY checkpoint_id DESC", 0
     for thread, namespace, id, parent, kind, data, metadata in connection.execute(sql, [v for _, v in given]):
-        meta: Any = json.loads(metadata) if metadata else {}
-        if not query.admits(meta):
-            continue
+        with legible(thread, "checkpoint", namespace, id):
+            meta: Any = as_dict(json.loads(metadata)) if metadata else {}
+            if not query.admits(meta):
+                continue
         if query.limit is not None and found >= query.limit:
             return
         found += 1
         place = {"thread_id": thread, "checkpoint_ns": namespace}
-        writes = _writes(connection, serde, (thread, namespace, id))
-        tuple_ = CheckpointTuple(
-            {"configurable": {**place, "checkpoint_id": id}},
-            serde.loads_typed((kind, data)),
-            meta,
-            {"configurable": {**place, "checkpoint_id": parent}} if parent else None,
-            [(task, channel, value) for _, task, _, channel, value in writes],
-        )
+        with legible(thread, "checkpoint", namespace, id):
+            writes = _writes(connection, serde, (thread, namespace, id))
+            tuple_ = CheckpointTuple(
+                {"configurable": {**place, "checkpoint_id": id}},
+                _checkpoint(serde.loads_typed((kind, data))),
+                meta,
+                {"configurable": {**place, "checkpoint_id": parent}} if parent else None,
+                [(task, channel, value) for _, task, _, channel, value in writes],
+            )
         yield tuple_, writes
+
+
+def _checkpoint(value: Any) -> Any:
+    if not isinstance(value["id"], str):
+        raise TypeError("no checkpoint")
+    return value
 
 
 def delete(connection: sqlite3.Connection, thread: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from langgraph.checkpoint.base import WRITES_IDX_MAP, CheckpointTuple, get_checkpoint_metadata
 
+from vertebra.checkpointers.legible import legible
 from vertebra.checkpointers.pieces.chunk_cache import ChunkCache
 from vertebra.checkpointers.pieces.codec import Codec
 from vertebra.checkpointers.pieces.encoding import Encoder
@@ -91,9 +92,10 @@ def learn(
         for channel, ref in latest.refs.items()
         if isinstance(ref, list) and (namespace, channel) not in memo.sequences
     }
-    decoder.warm(unknown.values(), alive=False)
-    for channel, ref in unknown.items():
-        memo.sequences[namespace, channel] = Stored(None, False, *decoder.sequence(ref[1]))
+    with legible(memo.thread, CHECKPOINT, namespace, parent):
+        decoder.warm(unknown.values(), alive=False)
+        for channel, ref in unknown.items():
+            memo.sequences[namespace, channel] = Stored(None, False, *decoder.sequence(ref[1]))
 
 
 def _numbered_writes(

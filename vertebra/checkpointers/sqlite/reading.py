@@ -10,6 +10,7 @@ from typing import Any
 
 from langgraph.checkpoint.base import CheckpointTuple, DeltaChannelHistory
 
+from vertebra.checkpointers.legible import as_dict, legible
 from vertebra.checkpointers.pieces.chunk_cache import ChunkCache
 from vertebra.checkpointers.pieces.codec import Codec
 from vertebra.checkpointers.pieces.decoding import Decoder
@@ -82,6 +83,11 @@ class Row:
         """What the data is sealed to."""
         return CHECKPOINT, self.namespace, self.id, self.parent
 
+    @property
+    def reading(self) -> legible:
+        """Within, it is read."""
+        return legible(self.thread, CHECKPOINT, self.namespace, self.id)
+
 
 def decoder_of(connection: sqlite3.Connection, codec: Codec, number: int, chunks: ChunkCache | None = None) -> Decoder:
     """Of the pieces of one thread, with its codec."""
@@ -111,9 +117,10 @@ def page(
             return found, None
         if (decoder := decoders.get(row.number)) is None:
             decoder = decoders[row.number] = decoder_of(connection, codec.of(row.thread), row.number, chunks)
-        record = decoder.record(row.data, *row.place)
-        if query.admits(record["metadata"]):
-            found.append(_tuple(connection, decoder, row, record))
+        with row.reading:
+            record = decoder.record(row.data, *row.place)
+            if query.admits(record["metadata"]):
+                found.append(_tuple(connection, decoder, row, record))
     return found, rows[-1] if len(rows) == limit else None
 
 
@@ -122,8 +129,9 @@ def refs_of(connection: sqlite3.Connection, decoder: Decoder, number: int, names
     row = connection.execute(_LATEST, (number, namespace, id)).fetchone()
     if row is None:
         return None
-    record = decoder.record(row[1], CHECKPOINT, namespace, id, row[0])
-    return Latest(id, record["checkpoint"]["channel_versions"], record["refs"])
+    with legible(decoder.owner, CHECKPOINT, namespace, id):
+        record = decoder.record(row[1], CHECKPOINT, namespace, id, row[0])
+        return Latest(id, dict(record["checkpoint"]["channel_versions"]), dict(record["refs"]))
 
 
 def history(
@@ -140,14 +148,15 @@ def history(
         if row is None:
             break
         decoder = decoder_of(connection, codec.of(row.thread), row.number)
-        pending = pending_refs(connection, decoder, row.number, row.namespace, row.id)
-        for _, task, _, channel, ref in reversed(pending):
-            if channel in open_channels:
-                found[channel]["writes"].append((task, channel, decoder.value(ref)))
-        refs = decoder.record(row.data, *row.place)["refs"]
-        for channel in open_channels & refs.keys():
-            found[channel]["seed"] = decoder.value(refs[channel])
-        open_channels -= refs.keys()
+        with row.reading:
+            pending = pending_refs(connection, decoder, row.number, row.namespace, row.id)
+            for _, task, _, channel, ref in reversed(pending):
+                if channel in open_channels:
+                    found[channel]["writes"].append((task, channel, decoder.value(ref)))
+            refs = decoder.record(row.data, *row.place)["refs"]
+            for channel in open_channels & refs.keys():
+                found[channel]["seed"] = decoder.value(refs[channel])
+            open_channels -= refs.keys()
         parent = row.parent
     for entry in found.values():
         entry["writes"].reverse()
@@ -172,16 +181,17 @@ def _rows(connection: sqlite3.Connection, query: Query, after: Row | None, limit
 
 
 def _tuple(connection: sqlite3.Connection, decoder: Decoder, row: Row, record: Any = None) -> CheckpointTuple:
-    record = record or decoder.record(row.data, *row.place)
-    checkpoint = {**record["checkpoint"], "id": row.id, "channel_values": decoder.values(record["refs"])}
     place = {"thread_id": row.thread, "checkpoint_ns": row.namespace}
-    return CheckpointTuple(
-        {"configurable": {**place, "checkpoint_id": row.id}},
-        checkpoint,  # type: ignore[arg-type]
-        record["metadata"],
-        {"configurable": {**place, "checkpoint_id": row.parent}} if row.parent else None,
-        _pending(connection, decoder, row),
-    )
+    with row.reading:
+        record = record or decoder.record(row.data, *row.place)
+        checkpoint = {**record["checkpoint"], "id": row.id, "channel_values": decoder.values(record["refs"])}
+        return CheckpointTuple(
+            {"configurable": {**place, "checkpoint_id": row.id}},
+            checkpoint,  # type: ignore[arg-type]
+            as_dict(record["metadata"]),  # type: ignore[arg-type]
+            {"configurable": {**place, "checkpoint_id": row.parent}} if row.parent else None,
+            _pending(connection, decoder, row),
+        )
 
 
 def _pending(connection: sqlite3.Connection, decoder: Decoder, row: Row) -> list[tuple[str, str, Any]]:
@@ -200,9 +210,10 @@ def pending_refs(
     """
     found: dict[tuple[str, str, int], tuple[str, Any]] = {}
     for task, path, data in connection.execute(_WRITES, (number, namespace, id)).fetchall():
-        writes = decoder.record(data, WRITES, namespace, id, task, path)
-        replaces = all(index < 0 for index, _, _ in writes)
-        for index, channel, ref in writes:
-            if replaces or (path, task, index) not in found:
-                found[path, task, index] = (channel, ref)
+        with legible(decoder.owner, WRITES, namespace, id):
+            writes = decoder.record(data, WRITES, namespace, id, task, path)
+            replaces = all(index < 0 for index, _, _ in writes)
+            for index, channel, ref in writes:
+                if replaces or (path, task, index) not in found:
+                    found[path, task, index] = (channel, ref)
     return [(path, task, index, *found[path, task, index]) for path, task, index in sorted(found)]

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from vertebra.checkpointers.legible import legible
 from vertebra.checkpointers.pieces.codec import Codec
 from vertebra.checkpointers.pieces.decoding import Decoder
 from vertebra.checkpointers.pieces.encoding import PIECE
@@ -138,7 +139,8 @@ def reseal(connection: sqlite3.Connection, number: int, before: Codec, after: Co
 
 
 def _resealed(before: Codec, after: Codec, data: bytes, *place: str | int | None) -> bytes:
-    return after.seal(before.unseal(data, *place), *place)
+    with legible(before.thread, *place[:3]):
+        return after.seal(before.unseal(data, *place), *place)
 
 
 def _ids(connection: sqlite3.Connection, number: int, namespace: str) -> list[str]:
@@ -160,12 +162,13 @@ def _ancestors_needed(
         ).fetchone()
         if row is None:
             break
-        record = decoder.record(row[1], CHECKPOINT, namespace, at, row[0])
-        if missing is None:
-            missing = set(record["metadata"].get(_DELTAS) or ())
-        else:
-            needed.add(at)
-        missing -= record["refs"].keys()
+        with legible(decoder.owner, CHECKPOINT, namespace, at):
+            record = decoder.record(row[1], CHECKPOINT, namespace, at, row[0])
+            if missing is None:
+                missing = set(record["metadata"].get(_DELTAS) or ())
+            else:
+                needed.add(at)
+            missing -= record["refs"].keys()
         if not missing:
             break
         at = row[0]
@@ -188,12 +191,13 @@ def _needed(connection: sqlite3.Connection, codec: Codec, number: int) -> Iterab
     """The numbers of all pieces that what is left of the thread refers to."""
     decoder = decoder_of(connection, codec, number)
     for place, data in _sealed(connection, number):
-        packed = decoder.head(data, *place)
-        if isinstance(packed, int):
-            yield packed
-        record = decoder.record(data, *place)
-        refs = record["refs"].values() if place[0] == CHECKPOINT else [ref for _, _, ref in record]
-        yield from decoder.reachable(refs)
+        with legible(decoder.owner, *place[:3]):
+            packed = decoder.head(data, *place)
+            if isinstance(packed, int):
+                yield packed
+            record = decoder.record(data, *place)
+            refs = record["refs"].values() if place[0] == CHECKPOINT else [ref for _, _, ref in record]
+            yield from decoder.reachable(refs)
 
 
 def _sealed(connection: sqlite3.Connection, number: int) -> Iterator[tuple[tuple[Any, ...], bytes]]:
