@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from vertebra.errors import InterruptAmbiguous, InterruptUnknown, StoreCorrupt, ThreadCancelled
+from vertebra.errors import InterruptAmbiguous, InterruptUnknown, ThreadCancelled
 from vertebra.runtime.interrupts import MARK, answer_text
 from vertebra.runtime.outcome import pending_interrupts
 from vertebra.runtime.snapshots import snapshot_of, thread_config
@@ -55,29 +55,20 @@ async def waiting_questions(app: App, thread: str) -> dict[str, Any]:
     return {interrupt_id: value for interrupt_id, value, _ in pending_interrupts(snapshot)}
 
 
-async def due_answers(
-    app: App, only: str | None, damaged: Callable[[str, StoreCorrupt], None]
-) -> list[tuple[str, str, Any]]:
-    """Questions of this graph whose deadline has passed: thread, interrupt, and the default answer.
+async def default_answer(app: App, thread: str, interrupt_id: str) -> Any:
+    """What a waiting question is answered with when its deadline has passed; None: nothing."""
+    value = (await waiting_questions(app, thread)).get(interrupt_id)
+    return value.get("default") if isinstance(value, Mapping) else None
 
-    ``damaged`` is told of threads that cannot be read.
-    """
-    found = []
-    for thread, name in await app.services.store.runs.due_timers():
-        if not name.startswith("deadline:") or (only is not None and thread != only):
-            continue
-        interrupt_id = name.removeprefix("deadline:")
-        try:
-            record = await app.services.store.runs.get(thread)
-            if record is None or record.graph != app.name:
-                continue
-            value = (await waiting_questions(app, thread)).get(interrupt_id)
-        except StoreCorrupt as error:
-            damaged(thread, error)
-            continue
-        default = value.get("default") if isinstance(value, Mapping) else None
-        found.append((thread, interrupt_id, default))
-    return found
+
+async def due_questions(app: App, only: str | None) -> list[tuple[str, str]]:
+    """Thread and interrupt of each question whose deadline has passed, of whatever graph."""
+    due = await app.services.store.runs.due_timers()
+    return [
+        (thread, name.removeprefix("deadline:"))
+        for thread, name in due
+        if name.startswith("deadline:") and only in (None, thread)
+    ]
 
 
 def stored(text: str) -> Any:

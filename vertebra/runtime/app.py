@@ -252,8 +252,9 @@ class App(RecordsFace, LangGraphFace, SyncFace):
         """Drive on every run of this graph whose process has died, and every one whose timer is due.
 
         Returns a ``Run`` for each. A run that keeps killing its processes is set aside as ``failed``
-        with ``CrashLoop``; one that another process takes first is left out. With ``thread_id`` only
-        that one, if it needs it. Raises ``ThreadNotFound``, ``GraphChanged`` for it.
+        with ``CrashLoop``; one that another process takes first is left out. One that cannot be driven on
+        (``GraphChanged``, ``StoreCorrupt``) stays as it was: its ``Run`` has the ``error``, and the others go on.
+        With ``thread_id`` only that one, if it needs it. Raises ``ThreadNotFound``, ``GraphChanged`` for it.
         """
         self.require_open()
         return await recover_runs(self, thread_id, at_once, on_event)

@@ -80,7 +80,7 @@ class Drive:
     async def to_next_stop(self) -> tuple[RunStatus, VertebraError | None]:
         """Drive on until the run ends or waits, record how it stands, and let the thread go.
 
-        Raises ``LeaseLost``, ``StoreError`` (the thread stays ``running``, to be recovered), and
+        Raises ``LeaseLost``, ``StoreError`` (the thread is let go ``running``, to be recovered), and
         ``CancelledError`` when the caller was cancelled (likewise).
         """
         crash_point("thread.begun")
@@ -115,8 +115,8 @@ class Drive:
             status, error = "cancelled", None
         except LeaseLost:
             raise
-        except StoreError:
-            # The state below is not known to be written: leave the thread to be recovered.
+        except Exception:
+            # The state below is not known to be read or written: leave the thread to be recovered. It killed nobody.
             hold.ended = True
             await self._let_go()
             raise
@@ -271,7 +271,7 @@ class Drive:
         crash_point("thread.finished")
 
     async def _let_go(self) -> None:
-        with contextlib.suppress(StoreError):  # if that fails too, the lease runs out by itself
+        with contextlib.suppress(StoreError, LeaseLost):  # if that fails too, the lease runs out by itself
             await asyncio.shield(self._finish("running", None))
 
 

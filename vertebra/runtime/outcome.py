@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,22 @@ async def run_of(app: App, record: ThreadRecord, error: VertebraError | None = N
     )
 
 
+async def run_despite(app: App, thread: str, error: VertebraError) -> Run:
+    """The ``Run`` of a thread that could not be driven on: without its state, or its record, where that is why."""
+    record = None
+    with contextlib.suppress(Exception):  # what keeps it from being read is at most one more consequence of ``error``
+        record = await app.services.store.runs.require(thread)
+        return await run_of(app, record, error)
+    return Run(
+        thread_id=thread,
+        run_id="" if record is None else record.run_id,
+        status="running" if record is None else record.status,
+        error=error,
+        sketch=app.sketch,
+        reader=Reader(app),
+    )
+
+
 def stored_error(data: Mapping[str, Any] | None) -> VertebraError | None:
     """An error as it was recorded, with its class found again by its code."""
     if data is None:
@@ -84,4 +101,4 @@ def _kinds(root: type[VertebraError]) -> Sequence[type[VertebraError]]:
     return found
 
 
-__all__ = ["pending_interrupts", "run_of", "stored_error", "usage_by_node"]
+__all__ = ["pending_interrupts", "run_despite", "run_of", "stored_error", "usage_by_node"]
