@@ -162,3 +162,46 @@ def test_held_writes_become_durable_without_a_checkpoint(postgres_url: str, whic
         saver.put_writes(line.config, [("v", 2)], "task")
     with pytest.raises(StoreUnavailable, match="closed"):
         saver.get_tuple(at())
+
+
+@pytest.mark.parametrize("count", [1, 3, 30])  # rows that are sent one by one, and as columns
+def test_any_number_of_writes_and_channels_is_read_as_it_was_written(
+    saver: PostgresCheckpointer, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    held_back(monkeypatch)
+    line = Line(saver)
+    values = {f"v{n}": {"ü": n, "none": None, "bytes": b"\0", "text": text(n)} for n in range(count)}
+    line.put(values)
+    for task in ("first", "second"):
+        for again in (False, True):  # executed twice, the first writes count
+            saver.put_writes(line.config, [(name, [task, again, name]) for name in values], task, f"~{task}")
+    before = line.config
+    line.put(values)
+    assert line.values() == values
+    found = saver.get_tuple(before)
+    assert found is not None
+    assert sorted(found.pending_writes or ()) == sorted(
+        (task, name, [task, False, name]) for task in ("first", "second") for name in values
+    )
+
+
+def test_the_last_interrupt_of_a_task_counts_however_many_come_at_once(saver: PostgresCheckpointer) -> None:
+    line = Line(saver)
+    line.put({"v": 1})
+    saver.put_writes(line.config, [("__interrupt__", 1), ("__interrupt__", 2)], "task")
+    saver.put_writes(line.config, [("__interrupt__", 2), ("__interrupt__", 3)], "task")
+    found = saver.get_tuple(line.config)
+    assert found is not None
+    assert found.pending_writes == [("task", "__interrupt__", 3)]
+
+
+def test_held_writes_are_flushed_in_time_after_the_flusher_has_slept(
+    postgres_url: str, saver: PostgresCheckpointer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vertebra.checkpointers.postgres.held.IDLE_ROUNDS", 0)
+    line = Line(saver)
+    line.put({"v": 1})
+    for n in range(3):
+        saver.put_writes(line.config, [("v", n)], f"task {n}")
+        while number(postgres_url, WRITES) != n + 1:  # and so on: asleep again
+            pass

@@ -15,6 +15,10 @@ from vertebra.checkpointers.lease import Lease
 HELD_S = 0.005
 """A network and a server lie between: longer than for a file. What is lost with the process is executed again."""
 RETRY_S = 0.1
+IDLE_ROUNDS = 20
+"""Of ``HELD_S`` each with nothing handed in, after which the flusher sleeps until it is woken. To wake it for each
+write, which its checkpoint most often takes along before it is due, would be two changes of thread a superstep.
+"""
 
 
 @dataclass(slots=True)
@@ -48,10 +52,11 @@ class HeldWrites:
         self._wake = threading.Event()
         self._flusher: threading.Thread | None = None
         self._closed = False
+        self._added = self._asleep = False
 
     def add(self, writes: Writes) -> None:
         with self._mutex:
-            wake = not self._waiting  # what comes later is due later
+            wake, self._added = self._asleep, True
             self._waiting.setdefault(writes.thread, []).append(writes)
             if self._flusher is None:
                 self._flusher = threading.Thread(target=self._run, name="vertebra-held", daemon=True)
@@ -87,14 +92,19 @@ class HeldWrites:
             self._flusher.join()
 
     def _run(self) -> None:
+        idle = 0
         while not self._closed:
             self._wake.clear()
             first = self._first()
-            wait_s = None if first is None else first.due - time.monotonic()
-            if first is None or (wait_s is not None and wait_s > 0):
-                self._wake.wait(wait_s)
-            else:
+            if first is not None and first.due <= time.monotonic():
                 self._flush(first.thread)
+                continue
+            with self._mutex:
+                idle = 0 if self._added or self._waiting else idle + 1
+                self._added, self._asleep = False, idle > IDLE_ROUNDS
+            # What is handed in meanwhile is not due before.
+            until_due_s = HELD_S if first is None else min(HELD_S, first.due - time.monotonic())
+            self._wake.wait(None if self._asleep else max(until_due_s, 0.0))
 
     def _first(self) -> Writes | None:
         with self._mutex:

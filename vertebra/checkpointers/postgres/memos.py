@@ -12,7 +12,7 @@ from vertebra.checkpointers.pieces.decoding import Decoder
 from vertebra.checkpointers.pieces.memo import Latest, Sequence, ThreadMemo
 from vertebra.checkpointers.postgres import tables
 from vertebra.checkpointers.postgres.marking import KIND, MarkingSerializer
-from vertebra.checkpointers.postgres.writing import written
+from vertebra.checkpointers.postgres.writing import reserve
 
 THREADS = 512  # of which something is remembered
 FIRST_RESERVE, NEXT_RESERVE = 256, 4096
@@ -34,17 +34,17 @@ class Memos:
         self._lock = threading.Lock()
         self._memos: OrderedDict[str, ThreadMemo | None] = OrderedDict()
 
-    def of(self, thread: str, serde: MarkingSerializer) -> ThreadMemo | None:
+    def of(self, thread: str) -> ThreadMemo | None:
         """The memo of a thread, which is entered into the database if nobody has begun it. Hold the thread's lock."""
         with self._lock:
             if thread in self._memos:
                 self._memos.move_to_end(thread)
                 return self._memos[thread]
-        entered = self._reserve(thread, FIRST_RESERVE, serde)
+        entered = self._reserve(thread, FIRST_RESERVE)
         memo = None
         if entered is not None:
             number, reserved, generation = entered
-            memo = ThreadMemo(thread, number, generation, deque([reserved]), partial(self._reserve_more, serde))
+            memo = ThreadMemo(thread, number, generation, deque([reserved]), self._reserve_more)
         with self._lock:
             self._memos[thread] = memo
             if len(self._memos) > THREADS:
@@ -69,16 +69,14 @@ class Memos:
                 memo.sequences[namespace, channel] = Sequence(None, False, *decoder.sequence(digits))
         memo.has_put(namespace, Latest(checkpoint, {}, {}))
 
-    def _reserve(self, thread: str, count: int, serde: MarkingSerializer) -> tuple[int, tuple[int, int], int] | None:
+    def _reserve(self, thread: str, count: int) -> tuple[int, tuple[int, int], int] | None:
         with self._pool.connection() as connection:
-            with written(connection, serde, current_lease.get()):
-                cursor = connection.execute(tables.RESERVE, {"thread": thread, "count": count})
-            row = cursor.fetchone()
+            row = reserve(connection, thread, count, current_lease.get())
         if row is None:
             return None
         return row["number"], (row["next_piece"] - count, row["next_piece"]), row["generation"]
 
-    def _reserve_more(self, serde: MarkingSerializer, memo: ThreadMemo) -> None:
-        entered = self._reserve(memo.thread, NEXT_RESERVE, serde)
+    def _reserve_more(self, memo: ThreadMemo) -> None:
+        entered = self._reserve(memo.thread, NEXT_RESERVE)
         if entered is not None:
             memo.reserved.append(entered[1])

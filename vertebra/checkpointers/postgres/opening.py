@@ -11,6 +11,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from psycopg.rows import dict_row
 
 from vertebra.checkpointers.postgres import tables
+from vertebra.checkpointers.postgres.arrays import adapters
 from vertebra.checkpointers.postgres.state import PostgresState
 from vertebra.databases.failures import driver_errors
 from vertebra.databases.postgres import open_pool
@@ -22,7 +23,7 @@ def open_state(
     url: StoreUrl, serde: SerializerProtocol, *, trust_identity: bool, fenced: bool, seals: Seals
 ) -> PostgresState:
     """Raises ``StoreUrlInvalid``, ``StoreUnavailable``, ``StoreTooNew``."""
-    pool = open_pool(url, quietly=True, row_factory=dict_row, prepare_threshold=0)
+    pool = open_pool(url, quietly=True, row_factory=dict_row, prepare_threshold=0, context=adapters())
     try:
         with driver_errors(url):
             _make_tables(pool)

@@ -14,7 +14,6 @@ from itertools import groupby
 from typing import Any, TypeVar
 
 from langgraph.checkpoint.base import CheckpointTuple
-from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from psycopg import DataError, OperationalError
 from psycopg.rows import tuple_row
@@ -29,6 +28,7 @@ from vertebra.checkpointers.postgres.marking import KIND, MarkingSerializer
 from vertebra.checkpointers.postgres.memos import Memos
 from vertebra.checkpointers.postgres.reading import history, revived
 from vertebra.checkpointers.postgres.sealing import Stored, seal_checkpoint
+from vertebra.checkpointers.postgres.selecting import Reader
 from vertebra.checkpointers.postgres.writing import Stale, changing, look, written
 from vertebra.checkpointers.together import Together
 from vertebra.databases.failures import closed, driver_errors
@@ -117,7 +117,7 @@ class PostgresState:
         versions: Mapping[str, Any],
     ) -> Any:
         namespace = str(config["configurable"].get("checkpoint_ns", ""))
-        memo = self._memos.of(thread, self.serde)
+        memo = self._memos.of(thread)
         pieces: Sequence[tuple[int, bytes]] = ()
         values = checkpoint["channel_values"]
         if memo is not None and any(in_pieces(value) for name, value in values.items() if name in versions):
@@ -214,7 +214,7 @@ class PostgresState:
         self._flush_held(thread)
 
         def read(connection: Any) -> CheckpointTuple | None:
-            found = PostgresSaver(connection, serde=self.serde).get_tuple(config)
+            found = Reader(connection, serde=self.serde).get_tuple(config)
             return None if found is None else revived(connection, self.serde, [found])[0]
 
         return self._read(read)
@@ -225,9 +225,7 @@ class PostgresState:
         if self.serde.codec.binds and options.get("filter"):
             yield from self._filtered(config, **options)
             return
-        marked = self._read(
-            lambda connection: list(PostgresSaver(connection, serde=self.serde).list(config, **options))
-        )
+        marked = self._read(lambda connection: list(Reader(connection, serde=self.serde).list(config, **options)))
         for at in range(0, len(marked), PAGE):
             page = marked[at : at + PAGE]
             try:

@@ -38,24 +38,24 @@ _TABLES = (
 
 RESERVE = """
 INSERT INTO vertebra_state_threads AS t (thread, next_piece)
-SELECT %(thread)s, %(count)s
-WHERE EXISTS (SELECT 1 FROM vertebra_state_threads WHERE thread = %(thread)s)
-    OR NOT EXISTS (SELECT 1 FROM checkpoints WHERE thread_id = %(thread)s)
+SELECT %s, %s
+WHERE EXISTS (SELECT 1 FROM vertebra_state_threads WHERE thread = %s)
+    OR NOT EXISTS (SELECT 1 FROM checkpoints WHERE thread_id = %s)
 ON CONFLICT (thread) DO UPDATE SET next_piece = t.next_piece + excluded.next_piece
 RETURNING number, next_piece, generation
 """
 """Enters the thread, unless plain LangGraph has begun it: then there is no row."""
 
 REQUIRE_GENERATION = """
-SELECT sqrt(count(*) - 1) FROM (
+SELECT sqrt((SELECT count(*) FROM (
     SELECT 1 FROM vertebra_state_threads WHERE number = %s AND generation = %s FOR SHARE
-) AS current
+) AS current) - 1)
 """
 """Fails (2201F) where pieces of the thread may have been deleted since; none can be before the transaction ends."""
 
 PUT_PIECES = """
 INSERT INTO vertebra_state_pieces (thread_number, number, data)
-SELECT %s, given.number, given.data FROM unnest(%b::bigint[], %b::bytea[]) AS given (number, data)
+SELECT %s, given.* FROM unnest(%b, %b) AS given
 """
 _FETCH = """
 SELECT p.number, p.data FROM vertebra_state_pieces p JOIN vertebra_state_threads t ON t.number = p.thread_number
@@ -64,6 +64,11 @@ WHERE t.thread = %s AND p.number = ANY(%b)
 _SOME = """
 SELECT number, data FROM vertebra_state_pieces WHERE thread_number = %s AND number > %s ORDER BY number LIMIT 200
 """
+
+
+def reserving(thread: str, count: int) -> tuple[Any, ...]:
+    """The arguments of ``RESERVE``."""
+    return thread, count, thread, thread
 
 
 def create(connection: Any) -> None:
