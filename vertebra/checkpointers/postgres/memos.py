@@ -18,10 +18,13 @@ THREADS = 512  # of which something is remembered
 FIRST_RESERVE, NEXT_RESERVE = 256, 4096
 
 _MARKS = """
-SELECT b.channel, b.blob FROM checkpoints c
+SELECT v.key AS channel, b.blob FROM checkpoints c
 CROSS JOIN LATERAL jsonb_each_text(c.checkpoint -> 'channel_versions') AS v
-JOIN checkpoint_blobs b ON b.thread_id = c.thread_id AND b.checkpoint_ns = c.checkpoint_ns
-    AND b.channel = v.key AND b.version = v.value
+CROSS JOIN LATERAL (
+    SELECT type, blob FROM checkpoint_blobs
+    WHERE thread_id = c.thread_id AND checkpoint_ns = c.checkpoint_ns AND channel = v.key AND version = v.value
+    LIMIT 1
+) AS b
 WHERE c.thread_id = %s AND c.checkpoint_ns = %s AND c.checkpoint_id = %s AND b.type = %s
 """
 
