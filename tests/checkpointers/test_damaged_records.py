@@ -55,7 +55,7 @@ async def test_a_time_that_is_none(sqlite_url: str) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    ["shape = 'secret'", "lease_holder = 'secret'", "lease_holder = 'secret', lease_until = NULL"],
+    ["shape = 'secret'", "lease_holder = 'secret'", "lease_holder = 'secret', lease_until = NULL", "input = NULL"],
 )
 async def test_recovery_tells_of_a_damaged_thread_and_goes_on_with_the_others(durable_url: str, damage: str) -> None:
     async with line(step).compile(checkpointer=durable_url) as app:

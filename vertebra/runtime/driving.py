@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vertebra.checkpointers.ids import wait_s
 from vertebra.checkpointers.lease import Lease
+from vertebra.checkpointers.legible import legible
 from vertebra.errors import LeaseLost, ParallelWrites, StoreError, VertebraError
 from vertebra.nodes.visit import current_visit
 from vertebra.ports import crash_point
@@ -184,7 +185,10 @@ class Drive:
         if latest is not None:
             await asyncio.sleep(wait_s(latest.checkpoint["id"], self.record.thread))
         if not has_begun(latest, self.record):
-            given = self.given if self.given is not None else self.app.unpack(self.record.input or b"")
+            given = self.given
+            if given is None:
+                with legible(self.record.thread, "run record", "input"):
+                    given = self.app.unpack(self.record.input or b"")
             if latest is None and self.app.definition is not None:
                 given = self.app.definition.schema.with_defaults(given)
             return given
@@ -197,7 +201,8 @@ class Drive:
         if not waiting:
             return None
         answers = await self.app.services.store.runs.answers(self.record.thread)
-        known = {i: json.loads(answers[i]) for i, _, _ in waiting if i in answers}
+        with legible(self.record.thread, "answers"):
+            known = {i: json.loads(answers[i]) for i, _, _ in waiting if i in answers}
         if known:
             from langgraph.types import Command
 
