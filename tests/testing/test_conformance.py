@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from tests.servers import postgres
@@ -55,6 +57,39 @@ def test_what_langgraph_sees_of_a_store_in_postgres(postgres_server: str, encryp
         with opened("killed"):  # made here, so that the child's database is the parent's
             pass
         assert {"public prune", "public copy_thread", "public delete_for_runs"} <= set(conformance(opened))
+
+
+def raising(name: str) -> Any:
+    raise OSError("no disk")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (
+            lambda name: SqliteSaver(sqlite3.connect(":memory:", check_same_thread=False)),
+            "SqliteSaver is for sync code",
+        ),
+        (lambda name: None, "gives a NoneType, which is no LangGraph checkpointer"),
+        (raising, "raised OSError: no disk"),
+    ],
+    ids=["sync alone", "nothing", "raising"],
+)
+def test_what_cannot_be_checked_is_told_in_a_sentence(given: Any, told: str) -> None:
+    with pytest.raises(AssertionError) as caught:
+        conformance(given, durable=False)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_method_that_is_not_there_is_a_failure() -> None:
+    class Half:
+        async def aput(self, *given: Any) -> None: ...
+
+        async def aget_tuple(self, *given: Any) -> None: ...
+
+    with pytest.raises(AssertionError, match="aput_writes is not implemented"):
+        conformance(lambda name: Half(), durable=False)
 
 
 def test_in_memory() -> None:

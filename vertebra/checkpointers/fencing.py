@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from vertebra.checkpointers.lease import Lease
-from vertebra.databases.database import Tx
+from vertebra.databases.database import Database, Tx
 from vertebra.errors import LeaseLost
 
 current_lease: ContextVar[Lease | None] = ContextVar("vertebra_lease", default=None)
@@ -51,6 +51,21 @@ def require_held(tx: Tx, lease: Lease | None) -> None:
     """Raise ``LeaseLost`` if another has held the thread since; nobody can before this transaction ends."""
     if lease is not None and tx.one_kept(HELD, *held_arguments(lease)) is None:
         raise lost(lease)
+
+
+class Proof:
+    """For savers that write elsewhere: asked as late as can be, but not in their transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def ask(self, lease: Lease) -> None:
+        """Raise ``LeaseLost`` if another has held the thread since."""
+        await self._database.run(lambda tx: require_held(tx, lease))
+
+    def ask_sync(self, lease: Lease) -> None:
+        """As ``ask``."""
+        self._database.run_sync(lambda tx: require_held(tx, lease))
 
 
 def lost(lease: Lease) -> LeaseLost:

@@ -10,10 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from vertebra.checkpointers.fencing import require_held
+from vertebra.checkpointers.fencing import Proof
 from vertebra.checkpointers.forks import Forks
 from vertebra.checkpointers.journal import Journal
-from vertebra.checkpointers.lease import Lease
 from vertebra.checkpointers.migrations import KEYS, is_empty, migrate
 from vertebra.checkpointers.pruning import Progress, Pruner
 from vertebra.checkpointers.recordings import Recordings
@@ -89,7 +88,7 @@ class Store:
 
     @property
     def saver(self) -> OrderedSaver:
-        """The checkpointer to hand to LangGraph."""
+        """The checkpointer to hand to LangGraph, for ``invoke`` and ``ainvoke`` alike."""
         with self._lock:
             if self._saver is None:
                 self._saver = self._open_saver()
@@ -102,11 +101,11 @@ class Store:
         if self._closed:
             raise closed(f"store {self.url}")
         if self._given_saver is not None:
-            return OrderedSaver(self._given_saver, fence=self._fence)
+            return OrderedSaver(self._given_saver, fence=Proof(self.database))
         errors = functools.partial(driver_errors, self.url)
         with errors():
             inner, self._close_saver = open_saver(self.url, serializer(self._types), self.database.seals)
-        return OrderedSaver(inner, errors=errors, fence=self._fence if self.url.backend == "memory" else None)
+        return OrderedSaver(inner, errors=errors, fence=Proof(self.database) if self.url.backend == "memory" else None)
 
     async def prune(
         self,
@@ -139,10 +138,6 @@ class Store:
         """``prune`` for sync code."""
         with ThreadPoolExecutor(1, "vertebra-prune") as thread:  # the caller's own may have a loop that runs
             return thread.submit(lambda: asyncio.run(self.prune(**options))).result()
-
-    async def _fence(self, lease: Lease) -> None:
-        """For savers that write elsewhere: as late as can be, but not in their transaction."""
-        await self.database.run(lambda tx: require_held(tx, lease))
 
     def close(self) -> None:
         if self._closed:

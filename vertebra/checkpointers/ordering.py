@@ -1,16 +1,17 @@
 """A checkpointer around any LangGraph saver that keeps the order of what becomes durable.
 
 LangGraph hands the writes of a task and the checkpoint that follows them to its saver independently,
-so that a checkpoint can be durable before the writes it follows (langgraph issue 8039). Here ``aput``
-waits until the writes of every task that has returned under its parent are durable, and refuses when
+so that a checkpoint can be durable before the writes it follows (langgraph issue 8039). Here ``put`` and
+``aput`` wait until the writes of every task that has returned under its parent are durable, and refuse when
 one of them failed, and nothing is written for a run whose lease is lost.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
+import contextvars
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, runtime_checkable
 
@@ -20,26 +21,29 @@ from langgraph.checkpoint.base import (
     ChannelVersions,
     Checkpoint,
     CheckpointMetadata,
+    CheckpointTuple,
 )
 
+from vertebra.checkpointers.arrivals import Arrival, Arrivals, Place
 from vertebra.checkpointers.fencing import current_lease
 from vertebra.checkpointers.ids import require_later
 from vertebra.checkpointers.lease import Lease
 from vertebra.checkpointers.passing import PassingSaver
-from vertebra.errors import StoreUnavailable
 from vertebra.ports import crash_point
 
 Guard = Callable[[], None]
 """Raises when this process may no longer write."""
 
-Fence = Callable[[Lease], Awaitable[None]]
-"""Raises ``LeaseLost`` when another has taken the thread over."""
-
 Watcher = Callable[[str, Checkpoint, CheckpointMetadata], Awaitable[None]]
 """Told of each durable checkpoint: its namespace, itself, its metadata."""
 
-Place = tuple[str, str]
-"""Thread and checkpoint namespace: one LangGraph loop."""
+
+class Fence(Protocol):
+    """Raises ``LeaseLost`` when another has taken the thread over."""
+
+    async def ask(self, lease: Lease) -> None: ...
+
+    def ask_sync(self, lease: Lease) -> None: ...
 
 
 @runtime_checkable
@@ -68,9 +72,7 @@ class OrderedSaver(PassingSaver):
     ) -> None:
         super().__init__(inner, errors=errors)
         self._fence = fence
-        self._lock = threading.Lock()
-        self._expected: dict[Place, set[str]] = {}
-        self._arrived: dict[Place, list[tuple[str, asyncio.Future[None]]]] = {}
+        self._arrivals = Arrivals()
         self._guards: dict[str, Guard] = {}
         self._watchers: dict[str, Watcher] = {}
         if isinstance(inner, HoldsWrites):
@@ -83,39 +85,47 @@ class OrderedSaver(PassingSaver):
         """
         if isinstance(self._inner, HoldsWrites):
             self._inner.flush()  # what the last holder's tasks wrote, while it is known to hold the thread
-        with self._lock:
-            self._guards.pop(thread, None)
-            self._watchers.pop(thread, None)
-            if guard is not None:
-                self._guards[thread] = guard
-            if watcher is not None:
-                self._watchers[thread] = watcher
-            for place in [p for p in (*self._expected, *self._arrived) if p[0] == thread]:
-                self._expected.pop(place, None)
-                self._arrived.pop(place, None)
+        self._guards.pop(thread, None)
+        self._watchers.pop(thread, None)
+        if guard is not None:
+            self._guards[thread] = guard
+        if watcher is not None:
+            self._watchers[thread] = watcher
+        self._arrivals.forget(thread)
 
     def expect(self, thread: str, namespace: str, task_id: str) -> None:
         """A task has returned: its writes must be durable before the next checkpoint of its loop."""
-        with self._lock:
-            self._expected.setdefault((thread, namespace), set()).add(task_id)
+        self._arrivals.expect((thread, namespace), task_id)
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        place = _place(config)
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        with self._lock:
-            self._arrived.setdefault(place, []).append((task_id, done))
+        place, arrival = _place(config), Arrival(config, task_id, writes)
+        self._arrivals.begin(place, arrival)
         try:
             await self._check(place[0])
             crash_point("writes.before")
             await self._call("put_writes", config, writes, task_id, task_path)
             crash_point("writes.after")
         except BaseException as error:
-            done.set_exception(_as_exception(error))
-            done.exception()  # retrieved: aput may never come to look at it
+            self._arrivals.end(place, arrival, error)
             raise
-        done.set_result(None)
+        self._arrivals.end(place, arrival, None)
+
+    def put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        place, arrival = _place(config), Arrival(config, task_id, writes)
+        self._arrivals.begin(place, arrival)
+        try:
+            self._check_sync(place[0])
+            crash_point("writes.before")
+            self._call_sync(lambda: self._inner.put_writes(config, writes, task_id, task_path))
+            crash_point("writes.after")
+        except BaseException as error:
+            self._arrivals.end(place, arrival, error)
+            raise
+        self._arrivals.end(place, arrival, None)
 
     async def aput(
         self,
@@ -124,9 +134,10 @@ class OrderedSaver(PassingSaver):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        place = _place(config)
-        await self._writes_are_durable(place)
-        require_later(checkpoint["id"], config["configurable"].get("checkpoint_id"), place[0])
+        place, parent = _place(config), _parent(config)
+        for failed in await self._arrivals.settled(place, parent):
+            _require(failed, await self.aget_tuple(failed.config))
+        require_later(checkpoint["id"], parent, place[0])
         await self._check(place[0])
         crash_point("checkpoint.before")
         result: RunnableConfig = await self._call("put", config, checkpoint, metadata, new_versions)
@@ -136,24 +147,25 @@ class OrderedSaver(PassingSaver):
             await watcher(place[1], checkpoint, metadata)
         return result
 
-    async def _writes_are_durable(self, place: Place) -> None:
-        waited = 0
-        while True:
-            with self._lock:
-                arrived = list(self._arrived.get(place, ()))
-                missing = self._expected.get(place, set()) - {task for task, _ in arrived}
-            for _, written in arrived:
-                await written
-            if not missing:
-                break
-            # LangGraph has the writes but its saver task has not started yet: let it.
-            waited += 1
-            if waited > 100_000:
-                raise StoreUnavailable("The writes of a finished task never reached the checkpointer.", thread=place[0])
-            await asyncio.sleep(0)
-        with self._lock:
-            self._expected.pop(place, None)
-            self._arrived.pop(place, None)
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        place, parent = _place(config), _parent(config)
+        for failed in self._arrivals.settled_sync(place, parent):
+            _require(failed, self.get_tuple(failed.config))
+        require_later(checkpoint["id"], parent, place[0])
+        self._check_sync(place[0])
+        crash_point("checkpoint.before")
+        result = self._call_sync(lambda: self._inner.put(config, checkpoint, metadata, new_versions))
+        crash_point("checkpoint.after")
+        watcher = self._watchers.get(place[0])
+        if watcher is not None:
+            _in_a_loop(lambda: watcher(place[1], checkpoint, metadata))
+        return result
 
     def _ask(self, thread: str) -> None:
         guard = self._guards.get(thread)
@@ -164,7 +176,13 @@ class OrderedSaver(PassingSaver):
         self._ask(thread)
         lease = current_lease.get()
         if self._fence is not None and lease is not None:
-            await self._fence(lease)
+            await self._fence.ask(lease)
+
+    def _check_sync(self, thread: str) -> None:
+        self._ask(thread)
+        lease = current_lease.get()
+        if self._fence is not None and lease is not None:
+            self._fence.ask_sync(lease)
 
 
 def _place(config: RunnableConfig) -> Place:
@@ -172,5 +190,24 @@ def _place(config: RunnableConfig) -> Place:
     return str(configurable["thread_id"]), str(configurable.get("checkpoint_ns", ""))
 
 
-def _as_exception(error: BaseException) -> Exception:
-    return error if isinstance(error, Exception) else StoreUnavailable(f"A write was broken off: {error!r}.")
+def _parent(config: RunnableConfig) -> str | None:
+    parent: str | None = config["configurable"].get("checkpoint_id")
+    return parent
+
+
+def _require(failed: Arrival, under: CheckpointTuple | None) -> None:
+    """Raise why writes have failed, unless they are there: a write goes on though its caller was cancelled."""
+    if under is None or not failed.is_among(under.pending_writes or ()):
+        assert failed.error is not None
+        raise failed.error
+
+
+def _in_a_loop(work: Callable[[], Awaitable[None]]) -> None:
+    """Do it from sync code: the caller's own thread may have a loop that runs."""
+
+    async def do() -> None:
+        await work()
+
+    context = contextvars.copy_context()
+    with ThreadPoolExecutor(1, "vertebra-watcher") as thread:
+        thread.submit(context.run, asyncio.run, do()).result()

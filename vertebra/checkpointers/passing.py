@@ -16,6 +16,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple, Delt
 from vertebra.checkpointers.together import Together
 from vertebra.databases.database import in_thread
 from vertebra.databases.failures import closed
+from vertebra.errors import UsageError
 
 T = TypeVar("T")
 
@@ -139,8 +140,14 @@ class PassingSaver(BaseCheckpointSaver[Any]):
 
     def _call_sync(self, work: Callable[[], T]) -> T:
         self._refuse_when_closed()
-        with self._errors():
-            return work()
+        try:
+            with self._errors():
+                return work()
+        except NotImplementedError as error:
+            raise UsageError(
+                f"{type(self._inner).__name__} does this for async code alone.",
+                remedy="use ainvoke, astream or aget_state, or keep state in a SqliteCheckpointer, which does both.",
+            ) from error
 
     async def _call(self, method: str, *args: Any, **options: Any) -> Any:
         self._refuse_when_closed()

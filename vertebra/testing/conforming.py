@@ -50,10 +50,30 @@ def conformance(open: Callable[[str], Opened], *, durable: bool = True, long: bo
     passed: list[str] = []
     if durable:  # at first: a process with threads should not be forked
         _collect("killed", passed, failures, lambda: _survives_a_kill(open))
+    if (fault := asyncio.run(_fault(open))) is not None:
+        raise AssertionError(fault)
     asyncio.run(_check(open, public, passed, failures, LONG_CHECKS if long else ()))
     if failures:
         raise AssertionError("\n\n".join(f"{name}:\n{why}" for name, why in failures.items()))
     return passed
+
+
+async def _fault(open: Callable[[str], Opened]) -> str | None:
+    """Why no check can be made of what ``open`` gives, in a sentence."""
+    try:
+        async with _opened(open, "fault") as saver:
+            kind = type(saver).__name__
+            if not all(callable(getattr(saver, method, None)) for method in ("aput", "aget_tuple")):
+                return f"open() gives a {kind}, which is no LangGraph checkpointer: it has no aput and aget_tuple."
+            try:
+                await saver.aget_tuple({"configurable": {"thread_id": "fault", "checkpoint_ns": ""}})
+            except NotImplementedError:
+                return f"{kind} is for sync code alone; the spine calls aput, aget_tuple and their like."
+            except Exception:
+                return None  # for the checks to tell
+    except Exception as error:
+        return f"open() raised {type(error).__name__}: {error}"
+    return None
 
 
 async def _check(
@@ -111,9 +131,9 @@ def _collect(name: str, passed: list[str], failures: dict[str, str], check: Call
 def _has(saver: Any, name: str) -> None:
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
-    for method in (f"a{name}",):
-        mine, inherited = getattr(type(saver), method, None), getattr(BaseCheckpointSaver, method)
-        assert name == "get_delta_channel_history" or mine is not inherited, f"{method} is not implemented"
+    mine, inherited = getattr(type(saver), f"a{name}", None), getattr(BaseCheckpointSaver, f"a{name}")
+    there = mine is not None and (name == "get_delta_channel_history" or mine is not inherited)
+    assert there, f"a{name} is not implemented"
     if name == "prune":
         assert "strategy" in inspect.signature(saver.aprune).parameters
 
