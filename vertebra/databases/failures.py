@@ -73,7 +73,12 @@ def _postgres_error(error: Exception, url: StoreUrl) -> VertebraError:
     import psycopg.errors as kinds
     from psycopg_pool import PoolTimeout, TooManyRequests
 
-    message = f"PostgreSQL at {url}: {redacted(' '.join(str(error).split()))}."
+    if isinstance(error, kinds.ProgramLimitExceeded):
+        return UsageError(
+            f"The database refuses a value: {_said(error)}.",
+            remedy="use shorter ids: PostgreSQL indexes at most some 2,700 bytes.",
+        )
+    message = f"PostgreSQL at {url}: {redacted(' '.join(_said(error).split()))}."
     if isinstance(error, kinds.InsufficientPrivilege):
         return StoreUnavailable(
             message, remedy="grant the user CREATE on the schema and all rights on its tables, then resume the thread."
@@ -101,4 +106,10 @@ def _postgres_error(error: Exception, url: StoreUrl) -> VertebraError:
 
 
 def _unstorable(error: Exception) -> UsageError:
-    return UsageError(f"The database refuses a value: {error}.", remedy=UNSTORABLE)
+    return UsageError(f"The database refuses a value: {_said(error)}.", remedy=UNSTORABLE)
+
+
+def _said(error: Exception) -> str:
+    """Of a server's message the first part: details and context quote what was to be written."""
+    said: str | None = getattr(getattr(error, "diag", None), "message_primary", None)
+    return said or str(error)

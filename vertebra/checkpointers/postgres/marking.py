@@ -68,5 +68,17 @@ class MarkingSerializer:
             return seal_value(self.codec.of(thread), KIND, value, None, WRITE, namespace, task, channel)
         return Dumped(*self._serde.dumps_typed(value))
 
+    def fitting(self, value: Any) -> Any:
+        """The value, or its bytes if it is a text that JSON in Postgres does not take, where texts are stored."""
+        return value if not isinstance(value, str) or _fits_json(value) else Dumped(*self._serde.dumps_typed(value))
+
     def _ref(self, data: bytes) -> Any:
         return self.codec.load(self.codec.unseal(data))
+
+
+def _fits_json(text: str) -> bool:
+    """Half of a surrogate pair is none of its characters, and NUL not either."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False

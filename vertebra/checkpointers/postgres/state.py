@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from psycopg import DataError, OperationalError
+from psycopg.errors import ProgramLimitExceeded, ReadOnlySqlTransaction
 from psycopg.rows import tuple_row
 
 from vertebra.checkpointers.fencing import current_lease
@@ -36,7 +37,7 @@ from vertebra.databases.failures import closed, driver_errors
 from vertebra.databases.postgres import PostgresTx
 from vertebra.databases.sealing import NO_SEALS, Seals
 from vertebra.databases.url import StoreUrl
-from vertebra.errors import StoreCorrupt, StoreUnavailable
+from vertebra.errors import LeaseLost, StoreCorrupt, StoreUnavailable
 
 T = TypeVar("T")
 Fence = Callable[[str], None]
@@ -101,9 +102,9 @@ class PostgresState:
                     self._memos.forget(thread)
                 except BaseException as error:
                     self._memos.forget(thread)  # it may remember pieces that were not stored
-                    if isinstance(error, OperationalError):
-                        self.held.give_back(held)
+                    self._keep(held, error)
                     raise
+            self._flush(held)
         raise StoreUnavailable(
             f"Thread {thread!r} is pruned or deleted again and again while it is written.", thread=thread
         )
@@ -134,7 +135,9 @@ class PostgresState:
         place: Any = {**config, "configurable": {"checkpoint_ns": "", **config["configurable"]}}
         marked: Any = {**checkpoint, "channel_values": values}
         codec = self.serde.codec
-        if codec.binds:
+        if not codec.binds:
+            marked["channel_values"] = {name: self.serde.fitting(value) for name, value in values.items()}
+        else:
             place, marked, metadata = seal_checkpoint(codec.of(thread), KIND, place, marked, metadata, versions)
         with (
             self._pool.connection() as connection,
@@ -167,8 +170,8 @@ class PostgresState:
             held = self._mine(writes.thread, writes.lease)
             try:
                 self._write([*held, writes], writes.lease)
-            except OperationalError:
-                self.held.give_back(held)
+            except BaseException as error:
+                self._keep(held, error)
                 raise
 
     def look(self, lease: Lease) -> None:
@@ -191,10 +194,17 @@ class PostgresState:
             try:
                 self._ask(batch[0].thread)
                 self._write(batch, lease)
-            except OperationalError:
-                self.held.give_back(batch)
-            except Exception:
-                continue  # refused for good: the lease is lost, or the database does not take it
+            except Exception as error:
+                if _passes(error):
+                    self.held.give_back(batch)
+                # Else it is refused for good: the lease is lost, or the database does not take it
+
+    def _keep(self, held: Sequence[Writes], error: BaseException) -> None:
+        """What was held is no part of what was refused: it was acknowledged, and is written by itself."""
+        if _passes(error):
+            self.held.give_back(held)
+        elif not isinstance(error, LeaseLost):
+            self._flush(held)
 
     def _mine(self, thread: str, lease: Lease | None) -> list[Writes]:
         """What is held for the thread under this lease; another's is written first, if it may be."""
@@ -352,3 +362,8 @@ def _stored(encoder: Encoder, namespace: str, channel: str, value: Any) -> Any:
         return value
     ref = encoder.channel(namespace, channel, value)
     return Stored(ref) if isinstance(ref, list) else value
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether the server may take later what it does not take now."""
+    return isinstance(error, OperationalError | ReadOnlySqlTransaction) and not isinstance(error, ProgramLimitExceeded)
