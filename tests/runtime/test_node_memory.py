@@ -370,7 +370,7 @@ def test_a_memory_that_is_away_holds_the_thread_and_loses_nothing(durable_url: s
     with graph(close, after).compile(checkpointer=durable_url, memory=memory) as app:
         for _ in range(8):  # more often than a run may kill its process
             with pytest.raises(StoreUnavailable):
-                app.run_sync({}, thread_id="t") if not ran else app.recover_sync()
+                app.run_sync({}, thread_id="t") if not ran else app.recover_sync()[0].raise_for_status()
             ran.append("tried")
         assert app.status_sync("t").status == "running"
     with pytest.raises(UsageError, match="memory"), graph(close, after).compile(checkpointer=durable_url) as app:

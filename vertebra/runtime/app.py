@@ -253,7 +253,7 @@ class App(RecordsFace, LangGraphFace, SyncFace):
 
         Returns a ``Run`` for each. A run that keeps killing its processes is set aside as ``failed``
         with ``CrashLoop``; one that another process takes first is left out. One that cannot be driven on
-        (``GraphChanged``, ``StoreCorrupt``) stays as it was: its ``Run`` has the ``error``, and the others go on.
+        (``GraphChanged``, ``StoreError``) stays as it was: its ``Run`` has the ``error``, and the others go on.
         With ``thread_id`` only that one, if it needs it. Raises ``ThreadNotFound``, ``GraphChanged`` for it.
         """
         self.require_open()
