@@ -61,7 +61,7 @@ def part_of_saver(frames: list[str]) -> str | None:
         return None
     if any("psycopg" in frame for frame in frames):
         return SERVER
-    return COMMIT if "Writer.transact" in frames[-1] and _is_commit(frames[-1]) else STATEMENTS
+    return COMMIT if "Writer._transact" in frames[-1] and _is_commit(frames[-1]) else STATEMENTS
 
 
 def _is_commit(frame: str) -> bool:
