@@ -205,3 +205,18 @@ def test_held_writes_are_flushed_in_time_after_the_flusher_has_slept(
         saver.put_writes(line.config, [("v", n)], f"task {n}")
         while number(postgres_url, WRITES) != n + 1:  # and so on: asleep again
             pass
+
+
+def test_numbers_whose_reservation_a_crashed_server_has_lost_are_given_to_no_two_pieces(postgres_url: str) -> None:
+    """It is not waited for when they are reserved, and a process may outlive the server."""
+    with PostgresCheckpointer(postgres_url) as one, PostgresCheckpointer(postgres_url) as two:
+        line = Line(one)
+        line.put({"log": LOG})
+        last = number(postgres_url, "SELECT max(number) FROM vertebra_state_pieces")
+        rows(postgres_url, "UPDATE vertebra_state_threads SET next_piece = %s RETURNING 1", last + 1)
+        line.put({"log": [*LOG, text(1000), text(1001)]})
+        other = Line(two)
+        other.config, other.versions = line.config, dict(line.versions)
+        other.put({"log": [*LOG, text(2000), text(2001)]})
+        assert values_of(two, line.config) == {"log": [*LOG, text(1000), text(1001)]}
+        assert values_of(one, other.config) == {"log": [*LOG, text(2000), text(2001)]}

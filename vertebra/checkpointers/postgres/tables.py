@@ -48,10 +48,12 @@ RETURNING number, next_piece, generation
 
 REQUIRE_GENERATION = """
 SELECT sqrt((SELECT count(*) FROM (
-    SELECT 1 FROM vertebra_state_threads WHERE number = %s AND generation = %s FOR SHARE
+    SELECT 1 FROM vertebra_state_threads WHERE number = %s AND generation = %s AND next_piece > %s FOR SHARE
 ) AS current) - 1)
 """
-"""Fails (2201F) where pieces of the thread may have been deleted since; none can be before the transaction ends."""
+"""Fails (2201F) where pieces of the thread may have been deleted since, or a server that crashed has lost who reserved
+the last of these numbers; none can be before the transaction ends.
+"""
 
 PUT_PIECES = """
 INSERT INTO vertebra_state_pieces (thread_number, number, data)

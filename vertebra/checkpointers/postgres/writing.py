@@ -91,7 +91,7 @@ def written(
     arguments: list[Any] = []
     if memo is not None:
         proofs.append(tables.REQUIRE_GENERATION)
-        arguments += [memo.number, memo.generation]
+        arguments += [memo.number, memo.generation, max((number for number, _ in pieces), default=-1)]
     if lease is not None:
         proofs.append(_REQUIRE_HELD)
         arguments += held_arguments(lease)
@@ -119,8 +119,8 @@ def written(
 def reserve(connection: Any, thread: str, count: int, lease: Lease | None) -> dict[str, Any] | None:
     """Enter a thread, and numbers for its pieces; None if plain LangGraph has begun it. Raises ``LeaseLost``.
 
-    The commit does not wait for the server's disk: what is lost with it are pieces under these numbers, which come
-    later in the same log.
+    The commit does not wait for the server's disk. A server that crashes before the next commit may lose it: pieces
+    under these numbers are then refused as ``Stale``, and given others.
     """
     proofs, arguments = ((_REQUIRE_HELD,), held_arguments(lease)) if lease is not None else ((), ())
     selected = ", ".join(("*", "set_config('synchronous_commit', 'off', true)", *(f"({proof})" for proof in proofs)))
