@@ -9,10 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.servers import postgres
 
 _SESSION = "VERTEBRA_TEST_SESSION"
+
+# The suite draws the same examples each time: what is green stays green. `make campaign` draws new ones.
+settings.register_profile("suite", derandomize=True, database=None)
+settings.register_profile("campaign", derandomize=False, print_blob=True)
+settings.load_profile("suite")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -248,10 +248,12 @@ def _run(url: str, examples: int) -> None:
     )
 
 
+@pytest.mark.hypothesis
 def test_any_order_of_calls_on_sqlite() -> None:
     _run("", 40)
 
 
+@pytest.mark.hypothesis
 @pytest.mark.timeout(300)
 def test_any_order_of_calls_on_postgres(postgres_server: str) -> None:
     _run(postgres_server, 8)

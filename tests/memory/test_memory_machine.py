@@ -289,14 +289,17 @@ def _run(url: str, examples: int, encryption: str | None = None) -> None:
     )
 
 
+@pytest.mark.hypothesis
 def test_any_order_of_calls_in_process_and_sealed() -> None:
     _run("memory://", 15, KEY)
 
 
+@pytest.mark.hypothesis
 def test_any_order_of_calls_on_sqlite() -> None:
     _run("", 15)
 
 
+@pytest.mark.hypothesis
 @pytest.mark.timeout(300)
 def test_any_order_of_calls_on_postgres(postgres_server: str) -> None:
     _run(postgres_server, 5)

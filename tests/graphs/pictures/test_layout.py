@@ -49,14 +49,14 @@ def sketches(draw: st.DrawFn, depth: int = 1) -> Sketch:
 
 
 @given(sketches())
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None)
 def test_any_graph_is_drawn_so_that_it_can_be_read(sketch: Sketch) -> None:
     assert faults(arrange(sketch, PIXELS)) == []
     assert faults(arrange(sketch, CELLS)) == []
 
 
 @given(sketches())
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None)
 def test_in_text_no_edge_runs_on_another_and_all_labels_are_whole(sketch: Sketch) -> None:
     assert _Canvas(arrange(sketch, CELLS)).clashes == []
     text = Picture(sketch).text
