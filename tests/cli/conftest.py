@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tests.cli.forking import Forks
 from vertebra.cli.main import main
 from vertebra.testing import ScriptedModel
 
@@ -127,19 +128,11 @@ class Shell:
     folder: Path
     env: dict[str, str]
     model: ScriptedModel
+    forks: Forks
 
     def __call__(self, *arguments: str, stdin: str | None = None, **env: str) -> subprocess.CompletedProcess[str]:
         """Run the command to its end."""
-        return subprocess.run(
-            [COMMAND, *arguments],
-            cwd=self.folder,
-            env={**self.env, **env},
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        return self.forks.run(arguments, cwd=self.folder, env={**self.env, **env}, stdin=stdin)
 
     def json(self, *arguments: str, code: int = 0) -> Any:
         """Run the command with ``--json``; what it printed, all of it JSON."""
@@ -185,8 +178,15 @@ class Shell:
         return process.wait(timeout=60), told.decode()
 
 
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """Whence the command is forked, one for each worker."""
+    with Forks() as parent:
+        yield parent
+
+
 @pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Shell]:
+def shell(tmp_path: Path, forks: Forks) -> Iterator[Shell]:
     (tmp_path / "agents.py").write_text(AGENTS)
     with ScriptedModel() as model:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("VERTEBRA_", "OPENAI_")) and k != "NO_COLOR"}
@@ -194,7 +194,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
             env.pop(name, None)
         env.pop("PYTHONDONTWRITEBYTECODE", None)  # it doubles the time of a process that does little
         env |= {**model.env(), "OPENAI_API_KEY": KEY, "VERTEBRA_MODEL": "model-1", "PYTHONWARNINGS": "error"}
-        yield Shell(tmp_path, env, model)
+        yield Shell(tmp_path, env, model, forks)
 
 
 def until(condition: Callable[[], Any], within_s: float = 20.0) -> None:
