@@ -372,7 +372,7 @@ class App(RecordsFace, LangGraphFace, SyncFace):
         self.close()
 
     def close(self) -> None:
-        """As ``aclose``, but for the connections to providers: those end with their event loop."""
+        """As ``aclose``, from sync code."""
         self.services.close()
         if self._owns_store:
             self.services.store.close()
