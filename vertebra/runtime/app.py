@@ -14,7 +14,8 @@ from vertebra.checkpointers.leasing import Start
 from vertebra.checkpointers.opening import Store
 from vertebra.databases.keys import Encryption
 from vertebra.errors import AppDraining, CrashLoop, ThreadCancelled, ThreadNotFound, UsageError
-from vertebra.graphs.definition import Definition, Graph
+from vertebra.graphs.authoring import Graph
+from vertebra.graphs.definition import Definition
 from vertebra.graphs.shape import fingerprint, shape
 from vertebra.ports import Clock, Sender, crash_point
 from vertebra.runtime import events
