@@ -6,7 +6,6 @@ import os
 import resource
 import signal
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -34,11 +33,8 @@ KEY = new_key()
 
 
 @pytest.fixture(autouse=True)
-def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedModel]:
-    with ScriptedModel() as model:
-        monkeypatch.setenv("OPENAI_BASE_URL", model.base_url)
-        monkeypatch.setenv("OPENAI_API_KEY", "k")
-        yield answering(model)
+def model(scripted_model: ScriptedModel) -> ScriptedModel:
+    return answering(scripted_model)
 
 
 @pytest.fixture

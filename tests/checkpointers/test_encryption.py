@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,11 +26,8 @@ KEY = new_key()
 
 
 @pytest.fixture(autouse=True)
-def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedModel]:
-    with ScriptedModel() as model:
-        monkeypatch.setenv("OPENAI_BASE_URL", model.base_url)
-        monkeypatch.setenv("OPENAI_API_KEY", "k")
-        yield answering(model)
+def model(scripted_model: ScriptedModel) -> ScriptedModel:
+    return answering(scripted_model)
 
 
 def app(url: object, encryption: object = KEY, version: str = "1") -> App:

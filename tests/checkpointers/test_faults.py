@@ -90,7 +90,7 @@ def test_an_answer_that_is_paid_for_waits_for_a_full_disk(disk: Disk, scripted_m
 
 def test_a_corrupt_file_is_restored_from_a_backup(tmp_path: Path, scripted_model: ScriptedModel) -> None:
     path, url = tmp_path / "threads.db", f"sqlite:///{tmp_path}/threads.db"
-    faulty("fail", url, scripted_model)
+    fail(url, scripted_model)
     with open_checkpointer(url):
         pass  # its last connection to be closed folds the log into the file
     backup = path.read_bytes()
@@ -108,7 +108,7 @@ async def test_a_file_that_goes_from_its_place_while_it_is_open_is_written_no_mo
 ) -> None:
     """SQLite would go on with the file that it has open, and a run would succeed in writing to nowhere."""
     path, url = tmp_path / "threads.db", f"sqlite:///{tmp_path}/threads.db"
-    faulty("fail", url, scripted_model)
+    fail(url, scripted_model)
     with open_checkpointer(url):
         pass
     backup = path.read_bytes()
@@ -166,7 +166,7 @@ def test_a_file_that_may_not_be_written(sqlite_url: str, scripted_model: Scripte
     folder = Path(tempfile.mkdtemp(dir="/tmp"))
     try:
         url = f"sqlite:///{folder}/threads.db"
-        faulty("fail", url, scripted_model)
+        fail(url, scripted_model)
         with open_checkpointer(url) as store:
             assert store.saver
         folder.chmod(0o755)
@@ -263,31 +263,36 @@ def test_a_server_that_takes_no_more_connections(
             admin.execute(f'DROP ROLE "r_{name}"')
 
 
-def faulty(
+def begun(
     action: str, url: str, model: ScriptedModel, *, thread: str = "t", **environment: str
 ) -> subprocess.Popen[str]:
-    """The graph in a process of its own; ended, but for ``action="begin"``."""
-    child = subprocess.Popen(
+    """The graph in a process of its own, which goes on beside this one."""
+    return subprocess.Popen(
         [sys.executable, "-m", "tests.checkpointers.faulty", action, url, thread],
         env={**os.environ, **model.env(), "PYTHONPATH": str(ROOT), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    if action != "begin":
-        child.wait(60)
-    return child
 
 
 def said(child: subprocess.Popen[str]) -> str:
-    out, error = child.communicate(timeout=60)
+    """What it has printed, once it has ended."""
+    with child:
+        out, error = child.communicate(timeout=60)
     assert child.returncode == 0, error
     return out.strip()
 
 
+def fail(url: str, model: ScriptedModel) -> None:
+    """The graph, broken off in the middle in a process of its own."""
+    with begun("fail", url, model) as child:
+        child.communicate(timeout=60)
+
+
 @pytest.mark.timeout(300)
 def test_two_processes_on_one_sqlite_file(sqlite_url: str, scripted_model: ScriptedModel) -> None:
-    children = [faulty("begin", sqlite_url, scripted_model, thread=f"t{n}") for n in range(3)]
+    children = [begun("begin", sqlite_url, scripted_model, thread=f"t{n}") for n in range(3)]
     with opened(sqlite_url) as app:
         mine = [app.run_sync({}, thread_id=f"mine{n}").status for n in range(3)]
         assert [said(child) for child in children] == ["done"] * 3 == mine
@@ -308,10 +313,10 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.timeout(300)
 def test_a_clock_that_was_set_back(durable_url: str, scripted_model: ScriptedModel, shim: str) -> None:
     """Its checkpoints would sort before those that are there, and the thread stand still for ever."""
-    faulty("fail", durable_url, scripted_model)
-    assert said(faulty("resume", durable_url, scripted_model, LD_PRELOAD=shim, SHIFT_S="-3600")) == "clock_set_back"
+    fail(durable_url, scripted_model)
+    assert said(begun("resume", durable_url, scripted_model, LD_PRELOAD=shim, SHIFT_S="-3600")) == "clock_set_back"
     assert len(scripted_model.books.paid()) == 1
-    assert said(faulty("resume", durable_url, scripted_model, LD_PRELOAD=shim, SHIFT_S="-4")) == "done"
+    assert said(begun("resume", durable_url, scripted_model, LD_PRELOAD=shim, SHIFT_S="-4")) == "done"
     with opened(durable_url) as app:
         require_whole(app.status_sync("t"), scripted_model)
 

@@ -3,35 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from typing import Any
 
-import pytest
-
-from tests.cli.conftest import Shell
+from tests.cli.conftest import Said, Shell
 from vertebra.cli.histories import tree_text
-from vertebra.cli.main import main
 from vertebra.cli.terminal import Terminal
 from vertebra.types import ThreadTree
-
-Said = Callable[..., str]
-
-
-@pytest.fixture
-def said(shell: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Said:
-    """Run the command in the folder of the agents: what it printed."""
-    monkeypatch.chdir(shell.folder)
-    monkeypatch.syspath_prepend(str(shell.folder))
-    monkeypatch.delitem(sys.modules, "agents", raising=False)
-    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "VERTEBRA_MODEL"):
-        monkeypatch.setenv(name, shell.env[name])
-
-    def run(*arguments: str, code: int = 0) -> str:
-        assert main(arguments) == code, capsys.readouterr()
-        return capsys.readouterr().out
-
-    return run
 
 
 def data(said: Said, *arguments: str, code: int = 0) -> Any:

@@ -33,6 +33,12 @@ def say(process: subprocess.Popen[str], text: str) -> None:
     process.stdin.flush()
 
 
+def killed(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate(timeout=30)  # its pipes are closed then
+    assert process.returncode == -9
+
+
 def conversation(folder: Path) -> list[Message]:
     with open_memory(f"sqlite:///{folder}/companion-memory.db") as memory:
         return memory.conversation("ann", subject="ann").messages_sync()
@@ -47,8 +53,7 @@ def test_killed_while_the_model_thinks_and_started_again(tmp_path: Path) -> None
         first = start(tmp_path, model)
         say(first, "My knee hurts.")
         assert asked.wait(60)
-        first.kill()
-        assert first.wait(30) == -9
+        killed(first)
         assert conversation(tmp_path) == []
 
         second = start(tmp_path, model)
@@ -74,8 +79,7 @@ def test_killed_as_it_speaks_nothing_is_said_or_paid_twice(tmp_path: Path) -> No
             letter = first.stdout.read(1)
             assert letter, "it ended without an answer"
             heard += letter
-        first.kill()
-        first.wait(30)
+        killed(first)
         told, _ = start(tmp_path, model).communicate("", timeout=60)
         assert len(model.books) <= 2, "an answer that was on record was paid for once"
     said = [m.text for m in conversation(tmp_path)]

@@ -35,16 +35,10 @@ class Alice:
     tenant: str = "clinic"
 
 
-@pytest.fixture
-def model() -> Iterator[ScriptedModel]:
-    with ScriptedModel() as scripted:
-        yield scripted
-
-
 @pytest.fixture(autouse=True)
-def _provider(model: ScriptedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in model.env().items():
-        monkeypatch.setenv(name, value)
+def model(scripted_model: ScriptedModel) -> ScriptedModel:
+    """Every test here asks it; given again what it was given, it says the same."""
+    return scripted_model
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -28,16 +28,10 @@ class Turn(BaseModel):
     first: list[str] = []
 
 
-@pytest.fixture
-def model() -> Iterator[ScriptedModel]:
-    with ScriptedModel() as scripted:
-        yield scripted
-
-
 @pytest.fixture(autouse=True)
-def _provider(model: ScriptedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in model.env().items():
-        monkeypatch.setenv(name, value)
+def model(scripted_model: ScriptedModel) -> ScriptedModel:
+    """Every test here asks it; given again what it was given, it says the same."""
+    return scripted_model
 
 
 def one(chat: ChatMessage) -> int:

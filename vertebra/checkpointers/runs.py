@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from vertebra.checkpointers import leasing
+from vertebra.checkpointers import leasing, thread_rows
 from vertebra.checkpointers.content import seal, unseal
 from vertebra.checkpointers.fencing import require_held
 from vertebra.checkpointers.lease import Holder, Lease, is_dead
@@ -33,7 +33,7 @@ class RunStore:
         self._database = database
 
     async def get(self, thread: str) -> ThreadRecord | None:
-        return await self._database.run(lambda tx: leasing.get(tx, thread))
+        return await self._database.run(lambda tx: thread_rows.get(tx, thread))
 
     async def require(self, thread: str) -> ThreadRecord:
         """``get``, raising ``ThreadNotFound``."""
@@ -53,14 +53,14 @@ class RunStore:
         where = " AND ".join(f"{column} = ?" for column, _ in wanted) or "1 = 1"
         rows = await self._database.run(
             lambda tx: tx.all(
-                f"SELECT {leasing.COLUMNS} FROM vertebra_threads WHERE {where} ORDER BY updated_at DESC",
+                f"SELECT {thread_rows.COLUMNS} FROM vertebra_threads WHERE {where} ORDER BY updated_at DESC",
                 *(value for _, value in wanted),
             )
         )
         found = []
         for row in rows:
             try:
-                found.append(leasing.record_of(self._database.seals, row))
+                found.append(thread_rows.record_of(self._database.seals, row))
             except (StoreCorrupt, ContentTampered) as error:
                 if damaged is None:
                     raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vertebra.graphs.definition import Graph
+from vertebra.graphs.authoring import Graph
 from vertebra.graphs.state import Append
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from vertebra.graphs.agent_memory import (
     require_room,
     told_of,
 )
-from vertebra.graphs.definition import Graph
+from vertebra.graphs.authoring import Graph
 from vertebra.graphs.state import Append, summary
 from vertebra.graphs.tools import Tool, told, tool
 from vertebra.nodes.context import Context

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any, get_args, get_origin
 
 from vertebra.graphs import places, topology
-from vertebra.graphs.answers import answers_several
 from vertebra.graphs.definition import Definition
+from vertebra.graphs.exploring import explore
 from vertebra.graphs.flow_checks import error, warning
 from vertebra.graphs.writes import fields_of_type, written_fields
-from vertebra.types import START, Finding
+from vertebra.types import Finding
 
 
 def fan_out_fields(definition: Definition) -> Iterator[Finding]:
@@ -36,7 +36,7 @@ def _is_sequence(annotation: Any) -> bool:
 
 
 def parallel_writes(definition: Definition) -> Iterator[Finding]:
-    explored = _explore(definition)
+    explored = explore(definition, several=True)
     pairs = topology.pairs(explored.active)
     looked_at = {name for pair in pairs for name in pair} | {fan.worker for fan in definition.fan_outs}
     # Reading the source of a node takes longer than all the rest: only where it matters.
@@ -63,25 +63,6 @@ def parallel_writes(definition: Definition) -> Iterator[Finding]:
             "there are too many combinations of parallel branches to look at all of them.",
             "give reducers to fields that parallel branches write; a clash is refused when it happens.",
         )
-
-
-def _explore(definition: Definition) -> topology.Explored[str]:
-    always: dict[str, list[str]] = {}
-    choices: dict[str, list[tuple[str, ...]]] = {}
-    for source, target in definition.edges:
-        always.setdefault(source, []).append(target)
-    for fan in definition.fan_outs:
-        choices.setdefault(fan.source, []).append((fan.worker, *definition.static_targets(fan.worker)))
-    several: dict[int, bool] = {}
-    for choice in definition.choices:
-        if id(choice.router) not in several:
-            several[id(choice.router)] = answers_several(choice.router)
-        if several[id(choice.router)]:
-            always.setdefault(choice.source, []).extend(choice.targets)
-        else:
-            choices.setdefault(choice.source, []).append(choice.targets)
-    joins = [(frozenset(sources), target) for sources, target in definition.joins]
-    return topology.frontiers(always, choices, joins, START)
 
 
 def _parallel(field: str, place: str, nodes: list[str]) -> Finding:

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 from vertebra.graphs import topology
 from vertebra.graphs.answers import answers_several
 from vertebra.graphs.definition import Choice, Definition
+from vertebra.graphs.exploring import explore
 from vertebra.graphs.flow import Flow, Group, Step
 from vertebra.types import END, START
 
@@ -181,14 +182,5 @@ def _choice_steps(
 
 def starved(definition: Definition) -> set[str]:
     """The targets of joins that may wait for ever; all of them, where there is too much to look at."""
-    always: dict[str, list[str]] = {}
-    choices: dict[str, list[tuple[str, ...]]] = {}
-    for source, target in definition.edges:
-        always.setdefault(source, []).append(target)
-    for fan in definition.fan_outs:
-        choices.setdefault(fan.source, []).append((fan.worker, *definition.static_targets(fan.worker)))
-    for choice in definition.choices:
-        choices.setdefault(choice.source, []).append(choice.targets)
-    joins = [(frozenset(sources), target) for sources, target in definition.joins]
-    explored = topology.frontiers(always, choices, joins, START)
+    explored = explore(definition, several=False)
     return explored.starved if explored.complete else {target for _, target in definition.joins}

@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from vertebra.checkpointers.lease import new_holder
-from vertebra.checkpointers.leasing import Start
 from vertebra.checkpointers.opening import Store
 from vertebra.databases.keys import Encryption
-from vertebra.errors import AppDraining, CrashLoop, ThreadCancelled, ThreadNotFound, UsageError
-from vertebra.graphs.definition import Definition, Graph
+from vertebra.errors import AppDraining
+from vertebra.graphs.authoring import Graph
+from vertebra.graphs.definition import Definition
 from vertebra.graphs.shape import fingerprint, shape
-from vertebra.ports import Clock, Sender, crash_point
+from vertebra.ports import Clock, Sender
 from vertebra.runtime import events
-from vertebra.runtime.answering import accept_answer
 from vertebra.runtime.compiling import compile_definition, open_services, state_types
 from vertebra.runtime.driving import Drive
 from vertebra.runtime.forking import fork_thread
 from vertebra.runtime.langgraph_face import LangGraphFace
 from vertebra.runtime.listening import UNSET, events_of
-from vertebra.runtime.outcome import run_of
 from vertebra.runtime.records_face import RecordsFace
-from vertebra.runtime.recovering import progress_of, recover_runs, set_aside
+from vertebra.runtime.recovering import recover_runs
 from vertebra.runtime.scope import Listener
 from vertebra.runtime.services import LEASE_TTL_S, MAX_RECOVERIES, AppServices
-from vertebra.runtime.session import Heart, patiently
+from vertebra.runtime.session import Heart
 from vertebra.runtime.shared_store import require_store
-from vertebra.runtime.steering import sample_afresh, skip_node
+from vertebra.runtime.starting import Caller, resume_run, start_run, thread_or_fresh
 from vertebra.runtime.sync_face import SyncFace
-from vertebra.runtime.versions import brought_up
 from vertebra.types import Run
 
 if TYPE_CHECKING:
@@ -159,41 +154,7 @@ class App(RecordsFace, LangGraphFace, SyncFace):
         fails is returned, with its ``error``: see ``Run.raise_for_status``.
         """
         self.require_open()
-        thread = _thread_id(thread_id)
-        known = await self.services.store.runs.get(thread)
-        if known is not None and known.status in ("running", "failed", "interrupted"):
-            await brought_up(self, known, principal_id(principal), wait_s)
-        values = self.read_input(input, fresh=known is None)
-        start = Start(
-            run_id=uuid.uuid4().hex,
-            graph=self.name,
-            version=self.version,
-            fingerprint=self.fingerprint,
-            shape=self.shape,
-            input=self.pack(values),
-            principal=principal_id(principal),
-        )
-        progress = None if known is None else await progress_of(self, thread)
-        try:
-            record, lease = await patiently(
-                lambda: self.services.store.runs.begin(
-                    thread,
-                    start,
-                    new_holder(),
-                    self.services.lease_ttl_s,
-                    max_recoveries=self.services.max_recoveries,
-                    progress=progress,
-                    known=known is not None,
-                ),
-                self.services.clock,
-                wait_s,
-            )
-        except CrashLoop as error:
-            return await set_aside(self, thread, error)
-        except ThreadNotFound:  # deleted or pruned since: it begins anew, with the defaults of its state
-            return await self.run(input, thread_id=thread, principal=principal, wait_s=wait_s, on_event=on_event)
-        drive = Drive(self, record, lease, principal=principal, listener=on_event, given=values)
-        return await drive.to_run()
+        return await start_run(self, thread_or_fresh(thread_id), Caller(principal, wait_s, on_event), input)
 
     async def resume(
         self,
@@ -217,34 +178,16 @@ class App(RecordsFace, LangGraphFace, SyncFace):
         returned as it is.
         """
         self.require_open()
-        store = self.services.store
-        record = await brought_up(self, await store.runs.require(thread_id), principal_id(principal), wait_s)
-        if answer is not UNSET:
-            is_new = await accept_answer(self, record, answer, interrupt_id, principal_id(principal))
-            crash_point("answer.recorded")
-            if not is_new and record.status != "interrupted":
-                return await run_of(self, record)
-        elif record.status == "cancelled":
-            raise ThreadCancelled(f"Thread {thread_id!r} was cancelled.", thread=thread_id)
-        elif record.status == "done":
-            return await run_of(self, record)
-        elif record.status == "interrupted" and skip is None and fresh is None:
-            standing = await run_of(self, record)
-            if standing.interrupts:
-                return standing
-        before = record
-        record, lease = await patiently(
-            lambda: store.runs.take(thread_id, new_holder(), self.services.lease_ttl_s, by_hand=True),
-            self.services.clock,
-            wait_s,
+        return await resume_run(
+            self,
+            thread_id,
+            Caller(principal, wait_s, on_event),
+            answer=answer,
+            interrupt_id=interrupt_id,
+            skip=skip,
+            update=update,
+            fresh=fresh,
         )
-        drive = Drive(self, record, lease, principal=principal, listener=on_event, given=None)
-        drive.before = before
-        if skip is not None:
-            await drive.prepared(skip_node(self, record, drive.scope.journal, skip, update, principal_id(principal)))
-        if fresh is not None:
-            await drive.prepared(sample_afresh(self, record, drive.scope.journal, fresh, principal_id(principal)))
-        return await drive.to_run()
 
     async def recover(
         self, thread_id: str | None = None, *, at_once: int = 8, on_event: Listener | None = None
@@ -280,7 +223,7 @@ class App(RecordsFace, LangGraphFace, SyncFace):
         ``RouterFailed``, ``UsageError``, and ``ThreadBusy`` while another process makes the same fork.
         """
         self.require_open()
-        return await fork_thread(self, thread, at, update, as_node, fresh, _thread_id(thread_id))
+        return await fork_thread(self, thread, at, update, as_node, fresh, thread_or_fresh(thread_id))
 
     async def cancel(self, thread_id: str) -> bool:
         """Cancel a thread. True if it is cancelled now, False if its process has been asked to stop."""
@@ -372,7 +315,7 @@ class App(RecordsFace, LangGraphFace, SyncFace):
         self.close()
 
     def close(self) -> None:
-        """As ``aclose``, but for the connections to providers: those end with their event loop."""
+        """As ``aclose``, from sync code."""
         self.services.close()
         if self._owns_store:
             self.services.store.close()
@@ -407,23 +350,6 @@ def _find_spec(definition: Definition, node: str) -> NodeSpec | None:
         if found is not None:
             return found
     return None
-
-
-def _thread_id(given: str | None) -> str:
-    if given is None:
-        return uuid.uuid4().hex
-    if not isinstance(given, str) or not given:
-        raise UsageError(
-            f"{given!r} is no thread id.", remedy="pass a string that is not empty, or nothing for a fresh thread."
-        )
-    return given
-
-
-def principal_id(principal: Any) -> str | None:
-    """The id under which a principal is recorded."""
-    if principal is None or isinstance(principal, str):
-        return principal
-    return str(getattr(principal, "id", principal))
 
 
 __all__ = ["UNSET", "App"]

@@ -13,6 +13,7 @@ from vertebra.checkpointers.opening import Store
 from vertebra.memory import Memory
 from vertebra.ports import Clock
 from vertebra.runtime.door import Door
+from vertebra.runtime.sending import HttpSender
 
 NODE_THREADS = 32
 MAX_RECOVERIES = 5
@@ -56,5 +57,8 @@ class AppServices:
         return openai.OpenAI(**options) if sync else openai.AsyncOpenAI(**options)
 
     def close(self) -> None:
+        sender = self.door.parts.sender
+        if isinstance(sender, HttpSender):  # of a given one only ``aclose`` is known
+            sender.close()
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import uuid
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from vertebra.checkpointers.lease import new_holder
-from vertebra.checkpointers.leasing import Start
 from vertebra.errors import ThreadNotFinished, ThreadNotFound
 from vertebra.runtime.driving import RECURSION_LIMIT, Drive
 from vertebra.runtime.position import RUN_KEY
+from vertebra.runtime.starting import start_of
 from vertebra.runtime.versions import brought_up
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ async def _begin(app: App, thread: str, input: Any) -> Drive:
     if known is not None and known.status in ("running", "interrupted", "failed"):
         raise ThreadNotFinished(f"Thread {thread!r} is {known.status}; new input would lose its place.", thread=thread)
     values = app.read_input(input, fresh=known is None)
-    start = Start(uuid.uuid4().hex, app.name, app.version, app.fingerprint, app.shape, app.pack(values), None)
+    start = start_of(app, values, None)
     try:
         record, lease = await runs.begin(thread, start, new_holder(), app.services.lease_ttl_s, known=known is not None)
     except ThreadNotFound:  # deleted or pruned since: it begins anew, with the defaults of its state

@@ -11,6 +11,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from psycopg.rows import dict_row
 
 from vertebra.checkpointers.postgres import tables
+from vertebra.checkpointers.postgres.access import Access
 from vertebra.checkpointers.postgres.arrays import adapters
 from vertebra.checkpointers.postgres.state import PostgresState
 from vertebra.databases.failures import driver_errors
@@ -27,7 +28,8 @@ def open_state(
     try:
         with driver_errors(url):
             _make_tables(pool)
-        return PostgresState(url, pool, serde, trust_identity=trust_identity, fenced=fenced, seals=seals)
+        access = Access(url, pool, serde, fenced=fenced, seals=seals)
+        return PostgresState(access, trust_identity=trust_identity)
     except BaseException:
         pool.close()
         raise

@@ -12,8 +12,8 @@ from langgraph.checkpoint.postgres import BasePostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from vertebra.checkpointers.faces import KeptState, Page, StateFace
+from vertebra.checkpointers.postgres.access import Fence
 from vertebra.checkpointers.postgres.opening import open_state
-from vertebra.checkpointers.postgres.state import Fence
 from vertebra.checkpointers.savers import serializer
 from vertebra.databases.database import in_thread
 from vertebra.databases.postgres import POOL_SIZE
@@ -72,16 +72,16 @@ class PostgresCheckpointer(StateFace, BasePostgresSaver):
 
     def flush(self) -> None:
         """Make durable what is held."""
-        self._state.flush()
+        self._state.writes.flush()
 
     def fence(self, fence: Fence | None) -> None:
         """Ask ``fence`` for each thread before it is written; what it refuses is not written. None ends it."""
-        self._state.fence = fence
+        self._state.access.fence = fence
 
     def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> PostgresCheckpointer:
         """Revive more types (module, name). Not a clone: what is held belongs to one saver."""
         self.serde = super().with_allowlist(extra_allowlist).serde
-        self._state.use(self.serde)
+        self._state.access.use(self.serde)
         return self
 
     def put(
@@ -106,24 +106,24 @@ class PostgresCheckpointer(StateFace, BasePostgresSaver):
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        prepared = self._state.prepare_writes(config, writes, task_id, task_path)
+        prepared = self._state.writes.prepare(config, writes, task_id, task_path)
         if not prepared.may_wait:
-            self._state.put_now(prepared)
+            self._state.writes.put_now(prepared)
             return
         if prepared.lease is not None:
-            self._state.look(prepared.lease)
-        self._state.hold(prepared)
+            self._state.writes.look(prepared.lease)
+        self._state.writes.hold(prepared)
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        prepared = self._state.prepare_writes(config, writes, task_id, task_path)
+        prepared = self._state.writes.prepare(config, writes, task_id, task_path)
         if not prepared.may_wait:
-            await self._write(lambda: self._state.put_now(prepared))
+            await self._write(lambda: self._state.writes.put_now(prepared))
             return
         if (lease := prepared.lease) is not None:
-            await self._write(lambda: self._state.look(lease))
-        self._state.hold(prepared)
+            await self._write(lambda: self._state.writes.look(lease))
+        self._state.writes.hold(prepared)
 
     @property
     def _kept(self) -> KeptState:
@@ -139,6 +139,6 @@ class PostgresCheckpointer(StateFace, BasePostgresSaver):
         return self._state.pages(config, filter=filter, before=before, limit=limit)
 
     async def _read(self, work: Callable[[], T]) -> T:
-        return await in_thread(self._threads, work, f"store {self._state.url}")
+        return await in_thread(self._threads, work, f"store {self._state.access.url}")
 
     _write = _read
