@@ -12,8 +12,17 @@ from typing import TYPE_CHECKING, Any
 from vertebra.checkpointers.lease import new_holder
 from vertebra.checkpointers.leasing import Start
 from vertebra.checkpointers.opening import Store
+from vertebra.checkpointers.unstorable import unstorable
 from vertebra.databases.keys import Encryption
-from vertebra.errors import AppDraining, CrashLoop, ThreadCancelled, ThreadNotFound, UsageError
+from vertebra.errors import (
+    AppDraining,
+    CrashLoop,
+    InvalidInput,
+    ThreadCancelled,
+    ThreadNotFound,
+    UsageError,
+    VertebraError,
+)
 from vertebra.graphs.definition import Definition, Graph
 from vertebra.graphs.shape import fingerprint, shape
 from vertebra.ports import Clock, Sender, crash_point
@@ -341,9 +350,16 @@ class App(RecordsFace, LangGraphFace, SyncFace):
             return dict(given or {})
         return self.definition.schema.read_input(given if given is not None else {}, fresh=fresh)
 
-    def pack(self, values: Any) -> bytes:
-        """Values of the state as they are kept in run records and interventions."""
-        kind, data = self.services.store.saver.serde.dumps_typed(values)
+    def pack(self, values: Any, error: type[VertebraError] = InvalidInput, **where: Any) -> bytes:
+        """Values of the state as they are kept in run records and interventions.
+
+        Raises ``error``, with ``where`` in its context, for a value that cannot be stored.
+        """
+        serde = self.services.store.saver.serde
+        try:
+            kind, data = serde.dumps_typed(values)
+        except Exception as why:
+            raise unstorable(why, serde, dict(values).items(), kind=error, **where) from why
         return kind.encode() + b"\n" + data
 
     def unpack(self, data: bytes) -> Any:
