@@ -262,7 +262,8 @@ class App(RecordsFace, LangGraphFace, SyncFace):
 
         Returns a ``Run`` for each. A run that keeps killing its processes is set aside as ``failed``
         with ``CrashLoop``; one that another process takes first is left out. One that cannot be driven on
-        (``GraphChanged``, ``StoreError``) stays as it was: its ``Run`` has the ``error``, and the others go on.
+        (``GraphChanged``, ``StoreError``, whatever a checkpointer of your own raises) stays as it was: its ``Run`` has
+        the ``error``, and the others go on.
         With ``thread_id`` only that one, if it needs it. Raises ``ThreadNotFound``, ``GraphChanged`` for it.
         """
         self.require_open()
