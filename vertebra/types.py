@@ -311,6 +311,8 @@ class Pruned:
     kept: Mapping[str, int] = field(default_factory=dict)
     """Threads that were to go, and stay: ``driven`` (held, or gone on by now), ``forked`` (a fork has its history),
     ``damaged`` (its rows cannot be read)."""
+    damaged: Mapping[str, VertebraError] = field(default_factory=dict)
+    """Those by their ids, each with what tells the row."""
     bytes_before: int = 0
     """Of the database: what it takes on disk."""
     bytes_after: int = 0
@@ -325,6 +327,7 @@ class Pruned:
             self.calls + other.calls,
             self.answers + other.answers,
             {key: self.kept.get(key, 0) + other.kept.get(key, 0) for key in {**self.kept, **other.kept}},
+            {**self.damaged, **other.damaged},
             self.bytes_before + other.bytes_before,
             self.bytes_after + other.bytes_after,
             self.dry_run or other.dry_run,

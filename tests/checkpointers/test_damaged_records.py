@@ -90,6 +90,11 @@ async def test_recovery_tells_of_a_damaged_checkpoint_and_goes_on_with_the_other
         for dry_run in (True, False):
             pruned = await store.prune(keep=1, dry_run=dry_run)
             assert pruned.kept == {"damaged": 1}
+            assert [*pruned.damaged] == ["b"]
+            error = pruned.damaged["b"]
+            assert error.context["thread"] == "b"
+            assert "checkpoint" in error.context["row"]
+            assert error.remedy
 
 
 async def test_damaged_calls_and_answers_are_told_by_thread(sqlite_url: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from vertebra import open_checkpointer
 from vertebra.checkpointers.journal import Journal
+from vertebra.databases.sealing import MARK
 from vertebra.types import Attempt, CallKey, CallRecord, RecordedAnswer, VisitRecord
 
 KEY = CallKey("t", "draft@2", "9f", 0, 0)
@@ -38,6 +39,14 @@ async def test_a_call_is_an_intent_then_its_answer_then_a_replay(journal: Journa
     for replays in (1, 2):
         assert await journal.begin(replace(CALL, started_at=99.0, run_id="later")) == replace(done, replays=replays)
     assert await journal.calls("t") == [replace(done, replays=2)]
+
+
+async def test_an_answer_that_begins_as_sealed_content_does_is_plain_all_the_same(journal: Journal) -> None:
+    answer = replace(ANSWER, body=MARK + b"\x01 as a provider pleases")
+    await journal.begin(CALL)
+    await journal.complete(KEY, answer, 1.0)
+    replayed = await journal.begin(replace(CALL, run_id="later"))
+    assert replayed.answer == answer
 
 
 async def test_the_first_answer_stands(journal: Journal) -> None:

@@ -101,3 +101,23 @@ def test_a_file_of_somebody_else_is_left_as_it_is(said: Said, command: str) -> N
     assert sorted(path.name for path in Path().glob("theirs.db*")) == ["theirs.db"]
     Path("letter.txt").write_text("Dear Sir or Madam, " * 100)
     assert data(said, *command.split(), "--store", "sqlite:///letter.txt", code=5)["error"]["code"] == "store_corrupt"
+
+
+def test_a_damaged_thread_is_named_with_its_row_and_keeps_no_other(said: Said) -> None:
+    for thread in ("one", "two"):
+        said("run", "agents:light", "--thread", thread, code=3)
+        said("resume", "agents:light", thread, "--answer", "true")
+    with closing(sqlite3.connect("vertebra.db", isolation_level=None)) as database:
+        database.execute(
+            "UPDATE vertebra_state_checkpoints SET data = 'secret' WHERE thread_number = "
+            "(SELECT number FROM vertebra_state_threads WHERE thread = 'one')"
+        )
+    pruned = data(said, "prune", "--keep", "1", "--dry-run", code=5)
+    assert (pruned["shortened"], pruned["kept"], [*pruned["damaged"]]) == (1, {"damaged": 1}, ["one"])
+    error = pruned["damaged"]["one"]
+    assert (error["code"], error["context"]["thread"]) == ("store_corrupt", "one")
+    lines = said("prune", "--keep", "1", code=5).splitlines()
+    assert lines[1] == "Kept 1 thread: damaged."
+    assert lines[2].startswith(f"Damaged is one: Damaged row: {error['context']['row']} (")
+    assert "To go on: restore the database from a backup" in lines[2]
+    assert "secret" not in lines[2]

@@ -105,6 +105,18 @@ def test_without_a_key_nothing_is_sealed_and_ciphertext_is_no_content() -> None:
         NO_SEALS.seal_text(f"{TEXT_MARK}x", *PLACE)
 
 
+@given(st.sampled_from([b"", MARK, MARK + b"\0", MARK + b"\1" + NEW, MARK[:1], MARK[:3], b"\xff"]), st.binary())
+def test_plain_bytes_come_back_whatever_they_begin_with(head: bytes, rest: bytes) -> None:
+    """An answer that was recorded may be any bytes: nobody is told that it is encrypted."""
+    plain = head + rest
+    stored = NO_SEALS.seal(plain, *PLACE)
+    assert NO_SEALS.unseal(stored, *PLACE) == plain
+    assert NO_SEALS.unseal(memoryview(stored), *PLACE) == plain  # type: ignore[arg-type] # as a driver may give it
+    assert (stored == plain) == (not plain.startswith(MARK))
+    with pytest.raises(ContentTampered):  # and in an encrypted store it is what it is
+        seals().unseal(stored, *PLACE)
+
+
 def test_the_format_is_what_its_docstring_says() -> None:
     sealed = seals().seal(b"x", *PLACE)
     assert sealed[:9] == MARK + b"\x01" + NEW

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 import pytest
+from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import BaseModel
 
 from vertebra import (
@@ -77,6 +78,35 @@ async def test_a_run_that_died_before_its_first_checkpoint_has_its_input(store_u
         await begun(app, "t")
         (run,) = await app.recover()
         assert (run.status, run.output.n) == ("done", 5)
+
+
+class Theirs(InMemorySaver):
+    """A checkpointer of somebody's, which raises as it pleases for one thread."""
+
+    failing = False
+
+    async def aget_tuple(self, config: Any) -> Any:
+        if self.failing and config["configurable"]["thread_id"] == "b":
+            raise RuntimeError("out of order, token sk-1234567890")
+        return await super().aget_tuple(config)
+
+
+async def test_what_a_checkpointer_raises_for_one_thread_loses_no_other_run(sqlite_url: str) -> None:
+    saver = Theirs()
+    async with line(step).compile(checkpointer=saver, journal=sqlite_url) as app:
+        for thread in ("a", "b", "c"):
+            await begun(app, thread)
+        saver.failing = True
+        runs = {run.thread_id: run for run in await app.recover(at_once=1)}
+        assert {thread: run.status for thread, run in runs.items()} == {"a": "done", "b": "running", "c": "done"}
+        error = runs["b"].error
+        assert type(error) is VertebraError
+        assert isinstance(error.__cause__, RuntimeError)
+        assert error.message == "Thread 'b' could not be driven on: RuntimeError: out of order, token [key]."
+        assert error.context == {"thread": "b", "graph": "line", "raised": "RuntimeError"}
+        saver.failing = False
+        (run,) = await app.recover()
+        assert (run.thread_id, run.status, run.output.n) == ("b", "done", 5)
 
 
 async def test_recovery_leaves_out_what_is_being_driven(store_url: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vertebra.errors import StoreUnavailable
@@ -25,7 +25,7 @@ TURNS = 100_000
 class Arrival:
     """Writes of one task under one checkpoint, from when they are handed over until they are durable or have failed."""
 
-    __slots__ = ("channels", "checkpoint", "config", "error", "task", "waiting")
+    __slots__ = ("channels", "checkpoint", "config", "error", "task", "waiting", "where")
 
     def __init__(self, config: Any, task: str, writes: Sequence[tuple[str, Any]]) -> None:
         self.config = config
@@ -34,6 +34,8 @@ class Arrival:
         self.channels = frozenset(channel for channel, _ in writes)
         self.error: Exception | None = None
         self.waiting: list[asyncio.Future[None]] = []
+        self.where: Mapping[str, Any] = {}
+        """Of the node that wrote it, if it was expected."""
 
     def is_among(self, writes: Iterable[tuple[str, str, Any]]) -> bool:
         """Whether it is there, among the pending writes of its checkpoint."""
@@ -49,20 +51,20 @@ class Arrivals:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._expected: dict[Place, set[str]] = {}
+        self._expected: dict[Place, dict[str, Mapping[str, Any]]] = {}
         self._arrived: dict[Place, list[Arrival]] = {}
 
-    def expect(self, place: Place, task: str) -> None:
-        """The task has returned: its writes are to come."""
+    def expect(self, place: Place, task: str, where: Mapping[str, Any]) -> None:
+        """The task has returned: its writes are to come. ``where`` says of which node."""
         with self._changed:
-            self._expected.setdefault(place, set()).add(task)
+            self._expected.setdefault(place, {})[task] = where
 
     def begin(self, place: Place, arrival: Arrival) -> None:
         """They are being written. An earlier attempt of the same task that failed does not matter any more."""
         with self._changed:
             expected = self._expected.get(place)
             if expected is not None:
-                expected.discard(arrival.task)
+                arrival.where = expected.pop(arrival.task, {})
             again = (arrival.checkpoint, arrival.task)
             kept = [
                 other

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol, runtime_checkable
 
 from langchain_core.runnables import RunnableConfig
@@ -29,6 +29,8 @@ from vertebra.checkpointers.fencing import current_lease
 from vertebra.checkpointers.ids import require_later
 from vertebra.checkpointers.lease import Lease
 from vertebra.checkpointers.passing import PassingSaver
+from vertebra.checkpointers.unstorable import unstorable
+from vertebra.errors import InvalidInput, InvalidUpdate
 from vertebra.ports import crash_point
 
 Guard = Callable[[], None]
@@ -93,39 +95,30 @@ class OrderedSaver(PassingSaver):
             self._watchers[thread] = watcher
         self._arrivals.forget(thread)
 
-    def expect(self, thread: str, namespace: str, task_id: str) -> None:
-        """A task has returned: its writes must be durable before the next checkpoint of its loop."""
-        self._arrivals.expect((thread, namespace), task_id)
+    def expect(self, thread: str, namespace: str, task_id: str, **where: Any) -> None:
+        """A task has returned: its writes must be durable before the next checkpoint of its loop.
+
+        ``where``: node and step, for the error that tells of writes that cannot be stored.
+        """
+        self._arrivals.expect((thread, namespace), task_id, where)
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        place, arrival = _place(config), Arrival(config, task_id, writes)
-        self._arrivals.begin(place, arrival)
-        try:
-            await self._check(place[0])
+        with self._arriving(config, writes, task_id) as thread:
+            await self._check(thread)
             crash_point("writes.before")
             await self._call("put_writes", config, writes, task_id, task_path)
             crash_point("writes.after")
-        except BaseException as error:
-            self._arrivals.end(place, arrival, error)
-            raise
-        self._arrivals.end(place, arrival, None)
 
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        place, arrival = _place(config), Arrival(config, task_id, writes)
-        self._arrivals.begin(place, arrival)
-        try:
-            self._check_sync(place[0])
+        with self._arriving(config, writes, task_id) as thread:
+            self._check_sync(thread)
             crash_point("writes.before")
             self._call_sync(lambda: self._inner.put_writes(config, writes, task_id, task_path))
             crash_point("writes.after")
-        except BaseException as error:
-            self._arrivals.end(place, arrival, error)
-            raise
-        self._arrivals.end(place, arrival, None)
 
     async def aput(
         self,
@@ -140,7 +133,8 @@ class OrderedSaver(PassingSaver):
         require_later(checkpoint["id"], parent, place[0])
         await self._check(place[0])
         crash_point("checkpoint.before")
-        result: RunnableConfig = await self._call("put", config, checkpoint, metadata, new_versions)
+        with self._storing(checkpoint, metadata):
+            result: RunnableConfig = await self._call("put", config, checkpoint, metadata, new_versions)
         crash_point("checkpoint.after")
         watcher = self._watchers.get(place[0])
         if watcher is not None:
@@ -160,12 +154,42 @@ class OrderedSaver(PassingSaver):
         require_later(checkpoint["id"], parent, place[0])
         self._check_sync(place[0])
         crash_point("checkpoint.before")
-        result = self._call_sync(lambda: self._inner.put(config, checkpoint, metadata, new_versions))
+        with self._storing(checkpoint, metadata):
+            result = self._call_sync(lambda: self._inner.put(config, checkpoint, metadata, new_versions))
         crash_point("checkpoint.after")
         watcher = self._watchers.get(place[0])
         if watcher is not None:
             _in_a_loop(lambda: watcher(place[1], checkpoint, metadata))
         return result
+
+    @contextmanager
+    def _arriving(self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str) -> Iterator[str]:
+        """Around the writing of what a task wrote: its thread."""
+        place, arrival = _place(config), Arrival(config, task_id, writes)
+        self._arrivals.begin(place, arrival)
+        try:
+            yield place[0]
+        except Exception as error:
+            told = unstorable(error, self.serde, writes, **arrival.where)
+            self._arrivals.end(place, arrival, told)
+            if told is error:
+                raise
+            raise told from error
+        except BaseException as error:
+            self._arrivals.end(place, arrival, error)
+            raise
+        self._arrivals.end(place, arrival, None)
+
+    @contextmanager
+    def _storing(self, checkpoint: Checkpoint, metadata: CheckpointMetadata) -> Iterator[None]:
+        """Around the writing of a checkpoint, which has what reducers made of the writes."""
+        try:
+            yield
+        except Exception as error:
+            told = unstorable(error, self.serde, checkpoint["channel_values"].items(), **_cause_of(metadata))
+            if told is error:
+                raise
+            raise told from error
 
     def _ask(self, thread: str) -> None:
         guard = self._guards.get(thread)
@@ -200,6 +224,14 @@ def _require(failed: Arrival, under: CheckpointTuple | None) -> None:
     if under is None or not failed.is_among(under.pending_writes or ()):
         assert failed.error is not None
         raise failed.error
+
+
+def _cause_of(metadata: CheckpointMetadata) -> dict[str, Any]:
+    """The kind of error of a checkpoint that cannot be stored, and where that is."""
+    if metadata.get("source") == "input":
+        return {"kind": InvalidInput}
+    remedy = "mend the reducer of the field, or what a node changes in place, then resume the thread."
+    return {"kind": InvalidUpdate, "remedy": remedy, "step": metadata.get("step")}
 
 
 def _in_a_loop(work: Callable[[], Awaitable[None]]) -> None:

@@ -84,7 +84,7 @@ class Pruner:
         except (StoreCorrupt, EncryptionError) as error:
             if isinstance(error, StoreCorrupt) and "thread" not in error.context:
                 raise  # of the database as a whole
-            return Pruned(kept={"damaged": 1})
+            return Pruned(kept={"damaged": 1}, damaged={thread: error.located(thread=thread)})
 
     async def _prune(self, thread: str) -> Pruned:
         """Prune one thread, unless something speaks against it by now."""

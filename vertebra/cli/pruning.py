@@ -13,8 +13,7 @@ from vertebra.checkpointers.pruning import Progress
 from vertebra.cli.arguments import exit_code
 from vertebra.cli.loading import open_store
 from vertebra.cli.printing import counted
-from vertebra.cli.terminal import Terminal
-from vertebra.errors import StoreCorrupt
+from vertebra.cli.terminal import Terminal, clean
 from vertebra.types import Pruned
 
 
@@ -34,7 +33,7 @@ async def prune(options: argparse.Namespace) -> int:
         print(json.dumps(pruned_data(pruned)))
     else:
         print("\n".join(pruned_text(pruned)))
-    return exit_code(StoreCorrupt("")) if pruned.kept.get("damaged") else 0
+    return max(map(exit_code, pruned.damaged.values()), default=0)
 
 
 @contextmanager
@@ -54,7 +53,8 @@ def _progress(*, as_json: bool) -> Iterator[Progress]:
 def pruned_data(pruned: Pruned) -> dict[str, Any]:
     """What was pruned, for ``--json``."""
     keys = ("threads", "shortened", "checkpoints", "calls", "answers", "bytes_before", "bytes_after", "dry_run")
-    return {**{key: getattr(pruned, key) for key in keys}, "kept": dict(pruned.kept)}
+    damaged = {thread: error.to_json() for thread, error in pruned.damaged.items()}
+    return {**{key: getattr(pruned, key) for key in keys}, "kept": dict(pruned.kept), "damaged": damaged}
 
 
 def pruned_text(pruned: Pruned) -> Iterator[str]:
@@ -70,6 +70,8 @@ def pruned_text(pruned: Pruned) -> Iterator[str]:
     for reason, number in sorted(pruned.kept.items()):
         why = {"driven": "driven by now", "forked": "needed by a fork"}.get(reason, reason)
         yield f"Kept {counted(number, 'thread')}: {why}."
+    for thread, error in pruned.damaged.items():
+        yield f"Damaged is {clean(thread)}: {clean(error.message)} To go on: {clean(error.remedy)}"
     if not pruned.dry_run:
         freed = pruned.bytes_before - pruned.bytes_after
         yield f"The database took {pruned.bytes_before:,} bytes and takes {pruned.bytes_after:,}: {freed:,} freed."

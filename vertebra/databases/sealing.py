@@ -7,7 +7,9 @@
 
 Everything before the nonce is authenticated with the place: table, column and key of the row, the thread's id among
 them. So a value that was changed, or moved to another row, column or thread, does not open. In a column of text the
-same bytes stand in base64 behind ``TEXT_MARK``. What cannot be seen: that a row is gone, or is as it once was.
+same bytes stand in base64 behind ``TEXT_MARK``. Version 0 is plain content that happens to begin with the mark, whole,
+behind it: so that what begins with the mark is never content as it is. What cannot be seen: that a row is gone, or is
+as it once was.
 
 The nonce is random, so a key may seal 2^32 values (NIST SP 800-38D, section 8.3).
 """
@@ -30,6 +32,7 @@ MARK, VERSION = b"\xfeVTS", 1
 TEXT_MARK = "\x01sealed:"
 KEY_ID_BYTES, NONCE_BYTES = 4, 12
 _HEADER = len(MARK) + 1 + KEY_ID_BYTES
+_PLAIN = MARK + b"\0"
 
 Place = tuple[str | int | None, ...]
 """Table, column, and the key of the row."""
@@ -64,10 +67,13 @@ class NoSeals:
     on = False
 
     def seal(self, plain: bytes, *place: Any) -> bytes:
-        return plain
+        return _PLAIN + plain if plain.startswith(MARK) else plain
 
     def unseal(self, stored: bytes, *place: Any) -> bytes:
-        if bytes(stored[: len(MARK)]) == MARK:
+        head = bytes(stored[: len(_PLAIN)])
+        if head == _PLAIN:
+            return bytes(stored[len(_PLAIN) :])
+        if head.startswith(MARK):
             raise key_missing()
         return stored
 

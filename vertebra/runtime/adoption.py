@@ -170,7 +170,7 @@ async def _execute(name: str, place: Place, runnable: Any, state: Any, config: A
     scope.emit(events.NodeSkipped(*at) if skipped else events.NodeFinished(*at, seconds, ()))
     scope.returned.append(name)
     crash_point("node.returned")
-    scope.services.store.saver.expect(scope.thread, place.loop, place.task_id)
+    scope.services.store.saver.expect(scope.thread, place.loop, place.task_id, node=name, step=place.step)
     return result
 
 

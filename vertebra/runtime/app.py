@@ -9,8 +9,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from vertebra.checkpointers.opening import Store
+from vertebra.checkpointers.unstorable import unstorable
 from vertebra.databases.keys import Encryption
-from vertebra.errors import AppDraining
+from vertebra.errors import AppDraining, InvalidInput, VertebraError
 from vertebra.graphs.authoring import Graph
 from vertebra.graphs.definition import Definition
 from vertebra.graphs.shape import fingerprint, shape
@@ -196,7 +197,8 @@ class App(RecordsFace, LangGraphFace, SyncFace):
 
         Returns a ``Run`` for each. A run that keeps killing its processes is set aside as ``failed``
         with ``CrashLoop``; one that another process takes first is left out. One that cannot be driven on
-        (``GraphChanged``, ``StoreError``) stays as it was: its ``Run`` has the ``error``, and the others go on.
+        (``GraphChanged``, ``StoreError``, whatever a checkpointer of your own raises) stays as it was: its ``Run`` has
+        the ``error``, and the others go on.
         With ``thread_id`` only that one, if it needs it. Raises ``ThreadNotFound``, ``GraphChanged`` for it.
         """
         self.require_open()
@@ -284,9 +286,16 @@ class App(RecordsFace, LangGraphFace, SyncFace):
             return dict(given or {})
         return self.definition.schema.read_input(given if given is not None else {}, fresh=fresh)
 
-    def pack(self, values: Any) -> bytes:
-        """Values of the state as they are kept in run records and interventions."""
-        kind, data = self.services.store.saver.serde.dumps_typed(values)
+    def pack(self, values: Any, error: type[VertebraError] = InvalidInput, **where: Any) -> bytes:
+        """Values of the state as they are kept in run records and interventions.
+
+        Raises ``error``, with ``where`` in its context, for a value that cannot be stored.
+        """
+        serde = self.services.store.saver.serde
+        try:
+            kind, data = serde.dumps_typed(values)
+        except Exception as why:
+            raise unstorable(why, serde, dict(values).items(), kind=error, **where) from why
         return kind.encode() + b"\n" + data
 
     def unpack(self, data: bytes) -> Any:

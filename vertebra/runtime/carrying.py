@@ -133,7 +133,7 @@ class _Carrying:
         self._require_a_way_on(result.nodes)
         rewriting = self._rewriting
         if rewriting is None:
-            packed = self._app.pack(result.values)
+            packed = self._app.pack(result.values, MigrationFailed)
             return Plan(None, self._detail("migration", result.nodes, False), packed)
         if self._state:
             rewriting.state(self._state, result.values)

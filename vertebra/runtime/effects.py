@@ -14,7 +14,7 @@ from vertebra.nodes.visit import Visit, collecting
 from vertebra.ports import crash_point
 from vertebra.runtime.call import Call
 from vertebra.runtime.door import Door
-from vertebra.runtime.requests import identify_effect
+from vertebra.runtime.requests import identify_effect, json_text
 from vertebra.types import RecordedAnswer
 
 OUTBOX_HEADER = "vertebra-outbox"
@@ -30,7 +30,7 @@ def jsonable(value: Any, what: str) -> Any:
 
     try:
         return to_jsonable_python(value)
-    except PydanticSerializationError as error:
+    except (PydanticSerializationError, UnicodeEncodeError) as error:  # the latter of half a surrogate pair in a key
         raise UsageError(
             f"{what} cannot be written as JSON: {error}.", remedy="use plain data or pydantic models."
         ) from error
@@ -62,7 +62,7 @@ async def once(
                     raise
         crash_point("effect.done")
         plain = jsonable(outcome, f"The result of effect {name!r}")
-        body = json.dumps(plain, ensure_ascii=False).encode()
+        body = json_text(plain).encode()
         headers = [("content-type", "application/json")]
         if posted:
             headers.append((OUTBOX_HEADER, json.dumps(posted)))

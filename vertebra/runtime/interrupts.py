@@ -15,6 +15,7 @@ from vertebra.nodes.kinds import NodeSpec
 from vertebra.nodes.question import Question
 from vertebra.ports import crash_point
 from vertebra.runtime.effects import jsonable
+from vertebra.runtime.requests import json_text
 from vertebra.runtime.scope import Scope
 from vertebra.types import Interrupt
 
@@ -57,7 +58,7 @@ def answer_text(spec: NodeSpec | None, answer: Any) -> str:
             raise AnswerRejected(
                 f"The answer does not fit the question of {spec.name!r}: {summary(error)}.", node=spec.name
             ) from error
-    return json.dumps(plain, sort_keys=True, ensure_ascii=False)
+    return json_text(plain, sort_keys=True)
 
 
 def read_interrupt(interrupt_id: str, value: Any, node: str, due_at: float | None = None) -> Interrupt:

@@ -102,7 +102,7 @@ class NodeRunner:
             execution.report(outcome, failure, ended - started)
         scope.returned.append(spec.name)
         crash_point("node.returned")
-        scope.services.store.saver.expect(scope.thread, place.loop, place.task_id)
+        scope.services.store.saver.expect(scope.thread, place.loop, place.task_id, node=spec.name, step=place.step)
         return update
 
     def update_of(self, spec: NodeSpec, result: Any, state: Any, run_id: str) -> dict[str, Any]:

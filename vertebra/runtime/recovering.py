@@ -12,6 +12,7 @@ from vertebra.checkpointers.lease import new_holder
 from vertebra.errors import CrashLoop, QuestionExpired, ThreadBusy, ThreadError, ThreadNotFound, VertebraError
 from vertebra.runtime.answering import default_answer, due_questions
 from vertebra.runtime.driving import Drive
+from vertebra.runtime.execution import redacted
 from vertebra.runtime.outcome import run_despite, run_of
 from vertebra.runtime.scope import Listener
 from vertebra.runtime.snapshots import thread_config
@@ -56,6 +57,17 @@ async def _told(app: App, thread: str, work: Callable[[], Awaitable[Run | None]]
         return None  # deleted in the meantime
     except VertebraError as error:
         return await run_despite(app, thread, error)
+    except Exception as error:  # of a checkpointer that somebody else wrote
+        said = redacted(str(error))
+        told = VertebraError(
+            f"Thread {thread!r} could not be driven on: {type(error).__name__}: {said}.",
+            remedy="mend the cause, then recover or resume the thread: it stands where it stood.",
+            thread=thread,
+            graph=app.name,
+            raised=type(error).__name__,
+        )
+        told.__cause__ = error
+        return await run_despite(app, thread, told)
 
 
 async def progress_of(app: App, thread: str) -> str | None:

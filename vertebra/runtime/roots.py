@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vertebra.checkpointers.unstorable import unstorable
 from vertebra.errors import InvalidUpdate, UsageError
 from vertebra.graphs.compilation import LOOPS, OUTBOX
 from vertebra.graphs.routing import Routing
@@ -168,4 +169,9 @@ async def _updated(
         raise InvalidUpdate(
             f"LangGraph refuses the update of the fork: {error}", remedy="name the node to update as with as_node=."
         ) from error
+    except Exception as error:  # of the serializer, or of what runs by the graph
+        told = unstorable(error, saver.serde, dict(update or {}).items())
+        if told is error:
+            raise
+        raise told from error
     return await _whole(graph, await scratch.aget_tuple(updated))

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vertebra.errors import UsageError
+from vertebra.errors import InvalidUpdate, UsageError
 from vertebra.graphs.compilation import LOOPS
 from vertebra.graphs.routing import Routing
 from vertebra.nodes.kinds import node_name
@@ -35,7 +35,7 @@ async def skip_node(
     detail = {
         "fields": sorted(update) if isinstance(update, dict) else [],
         "step": _step_after(snapshot),
-        "update": base64.b64encode(app.pack(update)).decode(),
+        "update": base64.b64encode(app.pack(update, InvalidUpdate, node=name)).decode(),
     }
     await journal.intervened(record.thread, "skip", name, by, detail)
 

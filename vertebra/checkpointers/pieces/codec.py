@@ -24,6 +24,7 @@ _KINDS = {"null": _NULL, "bytes": _BYTES, "bytearray": 2, "msgpack": _MSGPACK, "
 _NAMES = {tag: name for name, tag in _KINDS.items()}
 _OTHER = 0xF0  # followed by the length and the name of the kind
 _SEALED = 0xFF  # followed by the length and the name of the cipher; 0xFE is what the store's own seals begin with
+# So what is plain begins with a tag, and never as what is sealed does: nothing else is looked at to tell them apart.
 _STATE = "vertebra_state"
 
 
@@ -111,14 +112,17 @@ class Codec:
         """
         if self._seals.on:
             return self._seals.unseal(stored, _STATE, self._thread, *place)
-        if stored[0] == MARK[0]:
+        if stored[0] == MARK[0] and stored[: len(MARK)] == MARK:
             raise key_missing()
         if stored[0] != _SEALED:
             return stored
-        if self._cipher is None:
-            raise UsageError("The state is encrypted.", remedy="open it with the serializer that it was written with.")
         end = 2 + stored[1]
-        plain: bytes = self._cipher.decrypt(stored[2:end].decode(), stored[end:])
+        name = stored[2:end].decode()
+        if self._cipher is None:
+            if not name or not name.isprintable():  # damage
+                return stored
+            raise UsageError("The state is encrypted.", remedy="open it with the serializer that it was written with.")
+        plain: bytes = self._cipher.decrypt(name, stored[end:])
         return plain
 
 

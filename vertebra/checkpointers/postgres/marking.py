@@ -6,6 +6,7 @@ to load such a state (``NotImplementedError: Unknown serialization type: vertebr
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,16 +70,18 @@ class MarkingSerializer:
         return Dumped(*self._serde.dumps_typed(value))
 
     def fitting(self, value: Any) -> Any:
-        """The value, or its bytes if it is a text that JSON in Postgres does not take, where texts are stored."""
-        return value if not isinstance(value, str) or _fits_json(value) else Dumped(*self._serde.dumps_typed(value))
+        """The value, or its bytes if JSON in Postgres does not take it, where it stores texts and numbers."""
+        return value if _fits_json(value) else Dumped(*self._serde.dumps_typed(value))
 
     def _ref(self, data: bytes) -> Any:
         return self.codec.load(self.codec.unseal(data))
 
 
-def _fits_json(text: str) -> bool:
-    """Half of a surrogate pair is none of its characters, and NUL not either."""
+def _fits_json(value: Any) -> bool:
+    """NUL and half of a surrogate pair are none of its characters, and infinity none of its numbers."""
+    if isinstance(value, float):
+        return math.isfinite(value)
     try:
-        return b"\0" not in text.encode()
+        return not isinstance(value, str) or b"\0" not in value.encode()
     except UnicodeEncodeError:
         return False
