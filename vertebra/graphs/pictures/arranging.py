@@ -7,73 +7,14 @@ a node is laid out first, and its node made as large. The layout itself is graph
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
-from vertebra.graphs.pictures.sketch import Box, Line, Sketch
-from vertebra.types import END, START
+from vertebra.graphs.pictures.leading import from_start, loops, spine_of
+from vertebra.graphs.pictures.plans import Measure, Placed, Plan, Point, Route, Size, trimmed
+from vertebra.graphs.pictures.sketch import Box, Sketch
 
 _STRAIGHT = 1.0
 """Graphlay moves a bend by less than a pixel here and there, and leaves the next where it was."""
-Point = tuple[float, float]
-Size = tuple[float, float]
-
-
-class Measure(Protocol):
-    """The units of a kind of picture: how large boxes and labels are in it, and how much room is between."""
-
-    gaps: ClassVar[Mapping[str, float]]
-    port: float
-    """From one edge to the next along a box."""
-    corner: float
-    """No edge begins or ends closer than this to the corner of a box."""
-    loop: tuple[float, float]
-    """How far a loop at one box stands out, and from there to its label."""
-    padding: tuple[float, float, float]
-    """Around a graph within a box: at its sides, above and below."""
-
-    def box(self, box: Box) -> Size: ...
-
-    def label(self, text: str) -> Size: ...
-
-    def at(self, value: float) -> float:
-        """A coordinate, as it is drawn."""
-
-    def faults(self, plan: Plan) -> int:
-        """How much of a plan cannot be read as it is drawn; 0 where all is well."""
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A box with its place: left, top, width, height."""
-
-    box: Box
-    x: float
-    y: float
-    width: float
-    height: float
-    inner: Plan | None = None
-    """Within, from the box's own left and top."""
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """An edge with its bends, from source to target, and the place of its label: left, top, width, height."""
-
-    line: Line
-    points: tuple[Point, ...]
-    label: tuple[float, float, float, float] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A sketch with a place for everything; from 0, 0."""
-
-    sketch: Sketch
-    width: float
-    height: float
-    boxes: tuple[Placed, ...]
-    routes: tuple[Route, ...]
 
 
 def arrange(sketch: Sketch, measure: Measure) -> Plan:
@@ -81,9 +22,9 @@ def arrange(sketch: Sketch, measure: Measure) -> Plan:
     import graphlay
 
     inner = {box.id: arrange(box.inner, measure) for box in sketch.boxes if box.inner is not None}
-    order = _from_start(sketch)
-    back = _loops(sketch, order)
-    spine = _spine(sketch, order, back)
+    order = from_start(sketch)
+    back = loops(sketch, order)
+    spine = spine_of(sketch, order, back)
     graph: Any = graphlay.Graph()
     boxes = {box.id: box for box in sketch.boxes}
     ends = _ends(sketch, back)
@@ -185,30 +126,7 @@ def _plan(
                 place = (x + measure.loop[1], at((above + below - height) / 2), width, height)
             edge += 1
         routes.append(Route(line, tuple(points[::-1] if number in back else points), place))
-    return _trimmed(sketch, placed, routes)
-
-
-def _trimmed(sketch: Sketch, boxes: tuple[Placed, ...], routes: Sequence[Route]) -> Plan:
-    """The plan with its own size: what is in it, lines and labels too."""
-    xs = [x for box in boxes for x in (box.x, box.x + box.width)]
-    ys = [y for box in boxes for y in (box.y, box.y + box.height)]
-    for route in routes:
-        xs += [x for x, _ in route.points]
-        ys += [y for _, y in route.points]
-        if route.label is not None:
-            xs += [route.label[0], route.label[0] + route.label[2]]
-            ys += [route.label[1], route.label[1] + route.label[3]]
-    left, top = min(xs), min(ys)
-    moved = tuple(Placed(b.box, b.x - left, b.y - top, b.width, b.height, b.inner) for b in boxes)
-    led = tuple(
-        Route(
-            r.line,
-            tuple((x - left, y - top) for x, y in r.points),
-            None if r.label is None else (r.label[0] - left, r.label[1] - top, *r.label[2:]),
-        )
-        for r in routes
-    )
-    return Plan(sketch, max(xs) - left, max(ys) - top, moved, led)
+    return trimmed(sketch, placed, routes)
 
 
 def _corner(laid: Any) -> Point:
@@ -233,74 +151,4 @@ def _points(edge: Any, left: float, top: float, at: Callable[[float], float]) ->
     return points
 
 
-def _from_start(sketch: Sketch) -> list[str]:
-    """The boxes in the order of a depth-first walk from START, then those that it does not reach; END last."""
-    nexts: dict[str, list[str]] = {}
-    for line in sketch.lines:
-        nexts.setdefault(line.source, []).append(line.target)
-    seen: dict[str, None] = {}
-    for root in [START, *(box.id for box in sketch.boxes)]:
-        stack = [root]
-        while stack:
-            name = stack.pop()
-            if name not in seen:
-                seen[name] = None
-                stack.extend(reversed(nexts.get(name, ())))
-    known = {box.id for box in sketch.boxes}
-    return [name for name in seen if name in known and name != END] + ([END] if END in known else [])
-
-
-def _loops(sketch: Sketch, order: Sequence[str]) -> set[int]:
-    """The lines that lead back on a depth-first walk: drawn the other way round, what is left has no cycle."""
-    leaving: dict[str, list[tuple[int, str]]] = {}
-    for number, line in enumerate(sketch.lines):
-        leaving.setdefault(line.source, []).append((number, line.target))
-    done: set[str] = set()
-    open_now: set[str] = set()
-    back: set[int] = set()
-    for root in order:
-        stack = [(root, iter(leaving.get(root, ())))] if root not in done else []
-        open_now.update(name for name, _ in stack)
-        while stack:
-            name, lines = stack[-1]
-            for number, target in lines:
-                if target in open_now and target != name:
-                    back.add(number)
-                elif target not in done and target != name:
-                    open_now.add(target)
-                    stack.append((target, iter(leaving.get(target, ()))))
-                    break
-            else:
-                stack.pop()
-                open_now.discard(name)
-                done.add(name)
-    return back
-
-
-def _spine(sketch: Sketch, order: Sequence[str], back: set[int]) -> set[tuple[str, str]]:
-    """The edges of the longest way from START to END (of equal ones, the first declared): it is drawn straight."""
-    forward: dict[str, list[str]] = {}
-    degree = dict.fromkeys(order, 0)
-    for number, line in enumerate(sketch.lines):
-        if number not in back and line.source != line.target and not line.dashed:
-            forward.setdefault(line.source, []).append(line.target)
-            degree[line.target] += 1
-    ready = [name for name in order if not degree[name]]
-    sorted_names: list[str] = []
-    while ready:
-        name = ready.pop()
-        sorted_names.append(name)
-        for target in forward.get(name, ()):
-            degree[target] -= 1
-            if not degree[target]:
-                ready.append(target)
-    far: dict[str, tuple[int, str | None]] = {END: (0, None)}
-    for name in reversed(sorted_names):
-        for target in forward.get(name, ()):
-            if target in far and far[target][0] + 1 > far.get(name, (0, None))[0]:
-                far[name] = (far[target][0] + 1, target)
-    edges, name = set(), START
-    while name in far and (after := far[name][1]) is not None:
-        edges.add((name, after))
-        name = after
-    return edges
+__all__ = ["arrange"]

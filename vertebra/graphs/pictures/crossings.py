@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vertebra.graphs.pictures.arranging import Plan, Point, Route
+    from vertebra.graphs.pictures.plans import Plan, Point, Route
 
 Rectangle = tuple[float, float, float, float]
 """Left, top, right, bottom."""

@@ -7,9 +7,9 @@ from dataclasses import replace
 from html import escape
 from typing import ClassVar
 
-from vertebra.graphs.pictures.arranging import Placed, Plan, Point, Route, Size
 from vertebra.graphs.pictures.crossings import crossings
 from vertebra.graphs.pictures.palette import Theme, style
+from vertebra.graphs.pictures.plans import Placed, Plan, Point, Route, Size
 from vertebra.graphs.pictures.sketch import Box, Sketch
 from vertebra.graphs.pictures.widths import clean, fitted, pixels
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import ClassVar
 
-from vertebra.graphs.pictures.arranging import Placed, Plan, Size, arrange
+from vertebra.graphs.pictures.arranging import arrange
 from vertebra.graphs.pictures.crossings import crossings
+from vertebra.graphs.pictures.plans import Placed, Plan, Size
 from vertebra.graphs.pictures.sketch import Box, Sketch
 from vertebra.graphs.pictures.widths import cells, clean, fitted, is_right_to_left
 
