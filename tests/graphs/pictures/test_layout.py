@@ -15,9 +15,10 @@ from tests.graphs.pictures.gallery import FOLDER, GALLERY
 from tests.graphs.pictures.geometry import faults
 from vertebra.graphs.pictures import Picture
 from vertebra.graphs.pictures.arranging import arrange
+from vertebra.graphs.pictures.canvas import Canvas
 from vertebra.graphs.pictures.sketch import Box, Line, Sketch, sketch_of
 from vertebra.graphs.pictures.svg import PIXELS
-from vertebra.graphs.pictures.text import CELLS, _Canvas
+from vertebra.graphs.pictures.text import CELLS
 from vertebra.types import END, START
 
 ROOT = Path(__file__).parents[3]
@@ -58,7 +59,7 @@ def test_any_graph_is_drawn_so_that_it_can_be_read(sketch: Sketch) -> None:
 @given(sketches())
 @settings(max_examples=40, deadline=None)
 def test_in_text_no_edge_runs_on_another_and_all_labels_are_whole(sketch: Sketch) -> None:
-    assert _Canvas(arrange(sketch, CELLS)).clashes == []
+    assert Canvas(arrange(sketch, CELLS)).clashes == []
     text = Picture(sketch).text
     for box in sketch.boxes:
         assert box.name[:20] in text
