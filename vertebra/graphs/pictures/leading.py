@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from vertebra.graphs.pictures.sketch import Sketch
+from vertebra.graphs.pictures.sketch import Line, Sketch
 from vertebra.types import END, START
 
 
-def from_start(sketch: Sketch) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Leading:
+    """``order``: of the boxes; ``back``: the numbers of the lines that lead back; ``spine``: the ends of its edges."""
+
+    order: tuple[str, ...]
+    back: frozenset[int]
+    spine: frozenset[tuple[str, str]]
+
+    def downward(self, number: int, line: Line) -> tuple[str, str]:
+        """The ends of a line, first that which is drawn above."""
+        return line.ends[::-1] if number in self.back else line.ends
+
+
+def leading_of(sketch: Sketch) -> Leading:
+    """Found by one walk from START."""
+    order = _from_start(sketch)
+    back = _loops(sketch, order)
+    return Leading(tuple(order), frozenset(back), frozenset(_spine(sketch, order, back)))
+
+
+def _from_start(sketch: Sketch) -> list[str]:
     """The boxes in the order of a depth-first walk from START, then those that it does not reach; END last."""
     nexts: dict[str, list[str]] = {}
     for line in sketch.lines:
@@ -25,7 +46,7 @@ def from_start(sketch: Sketch) -> list[str]:
     return [name for name in seen if name in known and name != END] + ([END] if END in known else [])
 
 
-def loops(sketch: Sketch, order: Sequence[str]) -> set[int]:
+def _loops(sketch: Sketch, order: Sequence[str]) -> set[int]:
     """The lines that lead back on a depth-first walk: drawn the other way round, what is left has no cycle."""
     leaving: dict[str, list[tuple[int, str]]] = {}
     for number, line in enumerate(sketch.lines):
@@ -52,7 +73,7 @@ def loops(sketch: Sketch, order: Sequence[str]) -> set[int]:
     return back
 
 
-def spine_of(sketch: Sketch, order: Sequence[str], back: set[int]) -> set[tuple[str, str]]:
+def _spine(sketch: Sketch, order: Sequence[str], back: set[int]) -> set[tuple[str, str]]:
     """The edges of the longest way from START to END (of equal ones, the first declared): it is drawn straight."""
     forward: dict[str, list[str]] = {}
     degree = dict.fromkeys(order, 0)
@@ -81,4 +102,4 @@ def spine_of(sketch: Sketch, order: Sequence[str], back: set[int]) -> set[tuple[
     return edges
 
 
-__all__ = ["from_start", "loops", "spine_of"]
+__all__ = ["Leading", "leading_of"]

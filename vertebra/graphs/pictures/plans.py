@@ -10,6 +10,10 @@ from vertebra.graphs.pictures.sketch import Box, Line, Sketch
 
 Point = tuple[float, float]
 Size = tuple[float, float]
+Rectangle = tuple[float, float, float, float]
+"""Left, top, width, height."""
+LOOP, BESIDE = 36.0, 48.0
+"""How tall a loop at one box is, and from one to the next."""
 
 
 class Measure(Protocol):
@@ -20,6 +24,10 @@ class Measure(Protocol):
     """From one edge to the next along a box."""
     corner: float
     """No edge begins or ends closer than this to the corner of a box."""
+    stack: float
+    """How far the boxes of a fan-out stand out behind the first; within its size."""
+    stroke: Size
+    """How much a line itself takes, from its coordinate on."""
     loop: tuple[float, float]
     """How far a loop at one box stands out, and from there to its label."""
     padding: tuple[float, float, float]
@@ -29,8 +37,8 @@ class Measure(Protocol):
 
     def label(self, text: str) -> Size: ...
 
-    def at(self, value: float) -> float:
-        """A coordinate, as it is drawn."""
+    def at(self, value: float, axis: int) -> float:
+        """A coordinate as it is drawn, across (0) or down (1): what is moved by a whole step stays what it was."""
 
     def faults(self, plan: Plan) -> int:
         """How much of a plan cannot be read as it is drawn; 0 where all is well."""
@@ -55,7 +63,7 @@ class Route:
 
     line: Line
     points: tuple[Point, ...]
-    label: tuple[float, float, float, float] | None
+    label: Rectangle | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,8 @@ class Pixels:
     }
     port = 16.0
     corner = 22.0
+    stack = STACK
+    stroke = (0.0, 0.0)
     loop = (18.0, 3.0)
     padding = (18.0, 42.0, 18.0)
 
@@ -62,8 +64,8 @@ class Pixels:
     def label(self, text: str) -> Size:
         return round(pixels(fitted(clean(text), LABEL)[0], SMALL)) + 10.0, 16.0
 
-    def at(self, value: float) -> float:
-        return round(value * 2) / 2
+    def at(self, value: float, axis: int) -> float:
+        return (value * 2 + 0.5) // 1 / 2
 
     def faults(self, plan: Plan) -> int:
         return crossings(plan)

@@ -13,6 +13,8 @@ from vertebra.graphs.pictures.plans import Plan, Size
 from vertebra.graphs.pictures.sketch import Box, Sketch
 from vertebra.graphs.pictures.widths import cells, clean, fitted
 
+_NOISE = 1e-6
+
 
 class Cells:
     """The measure of a picture in characters."""
@@ -29,6 +31,8 @@ class Cells:
     }
     port = 2 * ACROSS
     corner = 2 * ACROSS
+    stack = 2 * ACROSS
+    stroke = (ACROSS, DOWN)
     loop = (3 * ACROSS, ACROSS)
     padding = PADDING
 
@@ -42,8 +46,9 @@ class Cells:
     def label(self, text: str) -> Size:
         return _odd(cells(fitted(clean(text), LABEL)[0]) + 2) * ACROSS, DOWN
 
-    def at(self, value: float) -> float:
-        return value
+    def at(self, value: float, axis: int) -> float:
+        cell = self.stroke[axis]
+        return (value + _NOISE) // cell * cell
 
     def faults(self, plan: Plan) -> int:
         return crossings(plan) + len(Canvas(plan).clashes)
