@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from vertebra.graphs.pictures.lettering import ACROSS, DOWN, LABEL, MARKS, PADDING, foot_of, lines_of
-from vertebra.graphs.pictures.plans import Placed, Plan
+from vertebra.graphs.pictures.plans import Placed, Plan, Route
 from vertebra.graphs.pictures.widths import cells, clean, fitted, is_right_to_left
 
 _UP, _RIGHT, _BELOW, _LEFT = 1, 2, 4, 8
@@ -35,7 +35,10 @@ class Canvas:
         self.strokes: dict[tuple[int, int], int] = {}
         self.kinds: dict[tuple[int, int], str] = {}
         self.texts: dict[tuple[int, int], str] = {}
+        self.ways: dict[tuple[int, int], dict[int, str]] = {}
+        """By cell, how each route (by its identity) passes it."""
         self.clashes: list[tuple[int, int]] = []
+        """Where lines meet otherwise than by crossing, or run under what they do not belong to."""
         self._draw(plan, 0, 0)
 
     def lines(self) -> list[str]:
@@ -59,13 +62,12 @@ class Canvas:
 
     def _draw(self, plan: Plan, dx: float, dy: float) -> None:
         for route in plan.routes:
-            points = [_cell_of(x + dx, y + dy) for x, y in route.points]
-            tone = route.line.tone
-            kind = "dashed" if route.line.dashed or tone == "removed" else "heavy" if tone in _HEAVIER else ""
-            self._route(points, kind, None if route.label is None else _cell_of(0.0, route.label[1] + dy)[1])
+            label = None if route.label is None else _cell_of(0.0, route.label[1] + dy)[1]
+            self._route(route, [_cell_of(x + dx, y + dy) for x, y in route.points], label)
         for route in plan.routes:
             if route.label is not None:
                 x, y = _cell_of(route.label[0] + dx, route.label[1] + dy)
+                self._cover(x, y, int(route.label[2] // ACROSS), 1, route)
                 mark = MARKS.get(route.line.tone, "") if route.line.tone not in ("taken", "refuted", "") else ""
                 text = fitted(f"{mark}{clean(route.line.label)}", LABEL)[0]
                 room = int(route.label[2] // ACROSS)
@@ -73,16 +75,23 @@ class Canvas:
         for placed in plan.boxes:
             self._box(placed, dx, dy)
 
-    def _route(self, points: Sequence[tuple[int, int]], kind: str, label: int | None) -> None:
+    def _route(self, route: Route, points: Sequence[tuple[int, int]], label: int | None) -> None:
         """From the row after a box's last to the row before the next box's first, where the tip is.
 
         In the row of its label the edge is not seen, and may change its column.
         """
+        tone = route.line.tone
+        kind = "dashed" if route.line.dashed or tone == "removed" else "heavy" if tone in _HEAVIER else ""
         first, last = points[0], points[-1]
         going_down, beside = first[1] <= last[1], first[1] == points[1][1] and first[0] == last[0]
         if not beside:  # above or below its boxes, not in their borders
             points = [(first[0], first[1] - (not going_down)), *points[1:-1], (last[0], last[1] - going_down)]
         path = _path(points)
+        for cell, way in _ways(path):
+            ways = self.ways.setdefault(cell, {})
+            ways[id(route)] = way
+            if len(ways) > 1 and sorted(ways.values()) != ["across", "down"]:
+                self.clashes.append(cell)
         for a, b in pairwise(path):
             if label is None or a[1] != label or b[1] != label:
                 self._stroke(a, b, kind)
@@ -104,8 +113,6 @@ class Canvas:
             (-1, 0): (_LEFT, _RIGHT),
         }[bx - ax, by - ay]
         for place, bit in ((a, there), (b, back)):
-            if self.strokes.get(place, 0) & bit:
-                self.clashes.append(place)
             self.strokes[place] = self.strokes.get(place, 0) | bit
             if kind:
                 self.kinds[place] = kind
@@ -114,6 +121,7 @@ class Canvas:
         box = placed.box
         x, y = _cell_of(placed.x + dx, placed.y + dy)
         w, h = int(placed.width // ACROSS), int(placed.height // DOWN)
+        self._cover(x, y, w, h)
         if box.kind in ("start", "end"):
             self._write(x, y, box.name.center(w))
             return
@@ -143,6 +151,11 @@ class Canvas:
         if placed.inner is not None:
             inside = placed.x + (placed.width - placed.inner.width) / 2
             self._draw(placed.inner, inside + dx, placed.y + dy + PADDING[1])
+
+    def _cover(self, x: int, y: int, width: int, height: int, own: Route | None = None) -> None:
+        """Note the lines under a box, or under a label that is not their own."""
+        area = [(left, top) for top in range(y, y + height) for left in range(x, x + width)]
+        self.clashes.extend(cell for cell in area if self.ways.get(cell, {}).keys() - {id(own)})
 
     def _write(self, x: int, y: int, text: str) -> None:
         for char, width in _clusters(text):
@@ -177,6 +190,15 @@ def _phrase(text: str) -> int:
 
 def _cell_of(x: float, y: float) -> tuple[int, int]:
     return int(x // ACROSS), int(y // DOWN)
+
+
+def _ways(path: Sequence[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], str]]:
+    """Each cell on the way, and whether it is passed across or down; where it bends or ends, neither."""
+    around = [path[0], *path, path[-1]]
+    for before, cell, after in zip(around, path, around[2:], strict=False):
+        straight = before != cell != after
+        across, down = before[1] == after[1], before[0] == after[0]
+        yield cell, "across" if straight and across else "down" if straight and down else ""
 
 
 def _path(points: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

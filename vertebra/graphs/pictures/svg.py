@@ -20,6 +20,8 @@ LABEL = 34
 MARGIN = 20.0
 STACK = 8.0
 """How far the last box of a fan-out stands out behind the first."""
+APART = 5.0
+"""Lines that are closer than this cannot be told from each other."""
 CUT, POINT = 9.0, 12.0
 """How much is cut off the corners of an effect, and how far the sides of a question stand out."""
 _ICON = 26.0
@@ -68,7 +70,7 @@ class Pixels:
         return (value * 2 + 0.5) // 1 / 2
 
     def faults(self, plan: Plan) -> int:
-        return crossings(plan)
+        return crossings(plan, APART)
 
 
 PIXELS = Pixels()
