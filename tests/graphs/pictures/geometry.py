@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import combinations, pairwise
 
-from vertebra.graphs.pictures.arranging import Placed, Plan, Route
+from vertebra.graphs.pictures.plans import Placed, Plan, Route
 
 Rectangle = tuple[float, float, float, float]
 

@@ -9,43 +9,19 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.graphs.pictures.gallery import FOLDER, GALLERY
 from tests.graphs.pictures.geometry import faults
+from tests.graphs.pictures.sketches import sketches
 from vertebra.graphs.pictures import Picture
 from vertebra.graphs.pictures.arranging import arrange
-from vertebra.graphs.pictures.sketch import Box, Line, Sketch, sketch_of
+from vertebra.graphs.pictures.canvas import Canvas
+from vertebra.graphs.pictures.sketch import Sketch, sketch_of
 from vertebra.graphs.pictures.svg import PIXELS
-from vertebra.graphs.pictures.text import CELLS, _Canvas
+from vertebra.graphs.pictures.text import CELLS
 from vertebra.types import END, START
 
 ROOT = Path(__file__).parents[3]
-LABELS = ("", "yes", "not yet", "somebody has to look at it")
-KINDS = ("transition", "llm", "effect", "human", "subgraph", "plain")
-
-
-@st.composite
-def sketches(draw: st.DrawFn, depth: int = 1) -> Sketch:
-    """Graphs that a run could take, with cycles, parallel edges, loops at one node, and graphs within."""
-    size = draw(st.integers(1, 9))
-    names = [f"node {number}" + "x" * draw(st.integers(0, 14)) for number in range(size)]
-    boxes = [Box(START, "START", "start")]
-    for name in names:
-        inner = draw(sketches(depth=0)) if depth and draw(st.integers(0, 7)) == 0 else None
-        kind = "subgraph" if inner is not None else draw(st.sampled_from(KINDS))
-        notes = tuple(draw(st.lists(st.just("1,204 tokens"), max_size=2)))
-        boxes.append(Box(name, name, kind, kind, notes, stacked=draw(st.booleans()), inner=inner))  # type: ignore[arg-type]
-    lines = {Line(START, names[0])}
-    for number in range(1, size):
-        lines.add(Line(names[draw(st.integers(0, number - 1))], names[number], draw(st.sampled_from(LABELS))))
-    for _ in range(draw(st.integers(0, size))):
-        ends = draw(st.sampled_from(names)), draw(st.sampled_from([*names, END]))
-        if ends[0] != ends[1] or not any(line.ends == ends for line in lines):
-            lines.add(Line(*ends, draw(st.sampled_from(LABELS)), draw(st.booleans())))
-    lines.add(Line(names[-1], END))
-    ordered = sorted(lines, key=lambda line: (line.ends, line.label, line.dashed))
-    return Sketch("random", (*boxes, Box(END, "END", "end")), tuple(ordered))
 
 
 @given(sketches())
@@ -58,7 +34,7 @@ def test_any_graph_is_drawn_so_that_it_can_be_read(sketch: Sketch) -> None:
 @given(sketches())
 @settings(max_examples=40, deadline=None)
 def test_in_text_no_edge_runs_on_another_and_all_labels_are_whole(sketch: Sketch) -> None:
-    assert _Canvas(arrange(sketch, CELLS)).clashes == []
+    assert Canvas(arrange(sketch, CELLS)).clashes == []
     text = Picture(sketch).text
     for box in sketch.boxes:
         assert box.name[:20] in text

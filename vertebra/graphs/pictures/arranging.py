@@ -6,121 +6,93 @@ a node is laid out first, and its node made as large. The layout itself is graph
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
-from vertebra.graphs.pictures.sketch import Box, Line, Sketch
-from vertebra.types import END, START
+from vertebra.graphs.pictures.layers import in_layers, layers_of
+from vertebra.graphs.pictures.leading import Leading, leading_of
+from vertebra.graphs.pictures.plans import BESIDE, Measure, Placed, Plan, Point, Rectangle, Route, Size, trimmed
+from vertebra.graphs.pictures.sketch import Sketch
 
 _STRAIGHT = 1.0
 """Graphlay moves a bend by less than a pixel here and there, and leaves the next where it was."""
-Point = tuple[float, float]
-Size = tuple[float, float]
-
-
-class Measure(Protocol):
-    """The units of a kind of picture: how large boxes and labels are in it, and how much room is between."""
-
-    gaps: ClassVar[Mapping[str, float]]
-    port: float
-    """From one edge to the next along a box."""
-    corner: float
-    """No edge begins or ends closer than this to the corner of a box."""
-    loop: tuple[float, float]
-    """How far a loop at one box stands out, and from there to its label."""
-    padding: tuple[float, float, float]
-    """Around a graph within a box: at its sides, above and below."""
-
-    def box(self, box: Box) -> Size: ...
-
-    def label(self, text: str) -> Size: ...
-
-    def at(self, value: float) -> float:
-        """A coordinate, as it is drawn."""
-
-    def faults(self, plan: Plan) -> int:
-        """How much of a plan cannot be read as it is drawn; 0 where all is well."""
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A box with its place: left, top, width, height."""
-
-    box: Box
-    x: float
-    y: float
-    width: float
-    height: float
-    inner: Plan | None = None
-    """Within, from the box's own left and top."""
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """An edge with its bends, from source to target, and the place of its label: left, top, width, height."""
-
-    line: Line
-    points: tuple[Point, ...]
-    label: tuple[float, float, float, float] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A sketch with a place for everything; from 0, 0."""
-
-    sketch: Sketch
-    width: float
-    height: float
-    boxes: tuple[Placed, ...]
-    routes: tuple[Route, ...]
+_IN_A_ROW = 5
+_TRIALS: tuple[dict[str, Any], ...] = ({}, {"seed": 1}, {"coords": {"placement": "brandes_koepf"}})
+"""One layout in thirty has an edge that runs through or close by something; of the same graph in another way, few."""
 
 
 def arrange(sketch: Sketch, measure: Measure) -> Plan:
-    """Give everything its place. The same sketch gives the same plan, in every process."""
+    """Give everything its place. The same sketch gives the same plan, in every process.
+
+    What graphlay lays out is judged; where it has a fault every time, its layers are kept and `layers` does the rest.
+    """
     import graphlay
 
     inner = {box.id: arrange(box.inner, measure) for box in sketch.boxes if box.inner is not None}
-    order = _from_start(sketch)
-    back = _loops(sketch, order)
-    spine = _spine(sketch, order, back)
+    leading = leading_of(sketch)
+    sizes = _sizes(sketch, measure, leading, inner)
+    graph = _graph(sketch, measure, leading, sizes)
+    ranks: dict[str | int, int] = {}
+    for trial in _TRIALS:
+        laid = graphlay.layout(graph, options=_options(measure, **trial))
+        plan = _plan(sketch, measure, laid, leading, inner)
+        if not measure.faults(plan):
+            return plan
+        ranks = ranks or _ranks(sketch, laid)
+    return in_layers(layers_of(sketch, measure, leading, sizes, ranks), inner)
+
+
+def _ranks(sketch: Sketch, laid: Any) -> dict[str | int, int]:
+    """The layers of boxes and labels; boxes that no edge leads to or from fill them in rows."""
+    led = {end for line in sketch.lines if line.source != line.target for end in line.ends}
+    alone = [box.id for box in sketch.boxes if box.id not in led]
+    found = {stop: node["rank"] for stop, node in zip(laid.ids, laid.nodes, strict=True)}
+    return found | {name: number // _IN_A_ROW for number, name in enumerate(alone)}
+
+
+def _sizes(sketch: Sketch, measure: Measure, leading: Leading, inner: Mapping[str, Plan]) -> dict[str, Size]:
+    """Each box as large as what is in it, as wide as its edges need, and as high as its loops."""
+    above, below, loops = Counter[str](), Counter[str](), Counter[str]()
+    for number, line in enumerate(sketch.lines):
+        upper, lower = leading.downward(number, line)
+        below[upper] += 1
+        above[lower] += 1
+        loops[upper] += upper == lower
+    found = {}
+    for box in sketch.boxes:
+        width, height = measure.box(box)
+        if (within := inner.get(box.id)) is not None:
+            side, top, bottom = measure.padding
+            width = max(width, math.ceil(within.width + 2 * side))
+            height = within.height + top + bottom
+        ends = max(above[box.id], below[box.id], 1)
+        tall = loops[box.id] * BESIDE if loops[box.id] > 1 else 0.0
+        found[box.id] = max(width, (ends - 1) * measure.port + 2 * measure.corner), max(height, tall)
+    return found
+
+
+def _graph(sketch: Sketch, measure: Measure, leading: Leading, sizes: Mapping[str, Size]) -> Any:
+    """What graphlay is asked. The id of a node is that of its box, and for a label the number of its line."""
+    import graphlay
+
     graph: Any = graphlay.Graph()
-    boxes = {box.id: box for box in sketch.boxes}
-    ends = _ends(sketch, back)
-    sizes = {name: _size(boxes[name], ends.get(name, 1), inner.get(name), measure) for name in order}
-    for name in order:
+    for name in leading.order:
         graph.node(name, width=sizes[name][0], height=sizes[name][1])
     for number, line in enumerate(sketch.lines):
-        source, target = line.ends[::-1] if number in back else line.ends
-        weight = 12.0 if line.ends in spine else 1.0
+        source, target = leading.downward(number, line)
+        weight = 12.0 if line.ends in leading.spine else 1.0
         if line.label and source != target:
             width, height = measure.label(line.label)
-            graph.node(("label", number), width=width, height=height)
-            graph.edge(source, ("label", number), weight=weight)
-            graph.edge(("label", number), target, weight=weight)
+            graph.node(number, width=width, height=height)
+            graph.edge(source, number, weight=weight)
+            graph.edge(number, target, weight=weight)
         else:
             label = {"label_size": list(measure.label(line.label))} if line.label else {}
             graph.edge(source, target, weight=weight, **label)
-    plans = []
-    for trial in _TRIALS:
-        laid = graphlay.layout(graph, options=_options(measure, **trial))
-        plans.append(_plan(sketch, measure, laid, order, back, inner))
-        if not measure.faults(plans[-1]):
-            return plans[-1]
-    return min(plans, key=measure.faults)
-
-
-_TRIALS: tuple[dict[str, Any], ...] = (
-    {},
-    {"seed": 1},
-    {"coords": {"placement": "brandes_koepf"}},
-    {"effort": "balanced"},
-    {"effort": "fast"},
-    {"room": 1.5},
-    {"room": 1.5, "seed": 1},
-    {"room": 2.0},
-)
-"""One layout in a hundred has an edge that runs through a box; of the same graph in another way, hardly any."""
+    return graph
 
 
 def _options(measure: Measure, room: float = 1.0, **trial: Any) -> dict[str, Any]:
@@ -139,92 +111,43 @@ def _options(measure: Measure, room: float = 1.0, **trial: Any) -> dict[str, Any
     }
 
 
-def _ends(sketch: Sketch, back: set[int]) -> dict[str, int]:
-    """How many edges meet at the side of each box that has more of them."""
-    above: dict[str, int] = {}
-    below: dict[str, int] = {}
-    for number, line in enumerate(sketch.lines):
-        source, target = line.ends[::-1] if number in back else line.ends
-        below[source] = below.get(source, 0) + 1
-        above[target] = above.get(target, 0) + 1
-    return {name: max(above.get(name, 0), below.get(name, 0)) for name in {**above, **below}}
+def _plan(sketch: Sketch, measure: Measure, laid: Any, leading: Leading, inner: Mapping[str, Plan]) -> Plan:
+    """What graphlay found, as it is drawn."""
+    across, down = partial(measure.at, axis=0), partial(measure.at, axis=1)
+    left, top = laid.bounds["min"]["x"], laid.bounds["min"]["y"]
 
+    def place(node: Any) -> Rectangle:
+        width, height = node["size"]["width"], node["size"]["height"]
+        x, y = node["center"]["x"] - width / 2 - left, node["center"]["y"] - height / 2 - top
+        return across(x), down(y), width, height
 
-def _size(box: Box, ends: int, inner: Plan | None, measure: Measure) -> Size:
-    """As large as what is in it, and wide enough for its edges."""
-    width, height = measure.box(box)
-    if inner is not None:
-        side, above, below = measure.padding
-        width = max(width, inner.width + 2 * side)
-        height = inner.height + above + below
-    return max(width, (ends - 1) * measure.port + 2 * measure.corner), height
-
-
-def _plan(
-    sketch: Sketch, measure: Measure, laid: Any, order: Sequence[str], back: set[int], inner: Mapping[str, Plan]
-) -> Plan:
-    at = measure.at
-    left, top = _corner(laid)
     boxes = {box.id: box for box in sketch.boxes}
-    places = [_rectangle(node, left, top, at) for node in laid.nodes]
-    placed = tuple(Placed(boxes[name], *places[index], inner.get(name)) for index, name in enumerate(order))
-    routes, edge, label = [], 0, len(order)
+    places = {stop: place(node) for stop, node in zip(laid.ids, laid.nodes, strict=True)}
+    placed = tuple(Placed(boxes[name], *places[name], inner.get(name)) for name in leading.order)
+    edges = iter([_points(edge, left, top, across, down) for edge in laid.edges])
+    routes = []
     for number, line in enumerate(sketch.lines):
-        place = None
-        if line.label and line.source != line.target:
-            place = places[label]
-            before, after = (_points(laid.edges[edge + more], left, top, at) for more in (0, 1))
-            middle = at(place[1] + place[3] / 2)  # behind the label the edge may change its column
+        points = next(edges)
+        label = places.get(number)
+        if label is not None:
+            middle = down(label[1] + label[3] / 2)  # behind the label the edge may change its column
+            before, after = points, next(edges)
             points = [*before, (before[-1][0], middle), (after[0][0], middle), *after]
-            edge, label = edge + 2, label + 1
-        else:
-            points = _points(laid.edges[edge], left, top, at)
-            if line.label:  # of a loop at one box: beside it
-                width, height = measure.label(line.label)
-                (x, above), (_, below) = points[1:3]
-                place = (x + measure.loop[1], at((above + below - height) / 2), width, height)
-            edge += 1
-        routes.append(Route(line, tuple(points[::-1] if number in back else points), place))
-    return _trimmed(sketch, placed, routes)
+        elif line.label:  # of a loop at one box: beside it
+            width, height = measure.label(line.label)
+            (x, above), (_, below) = points[1:3]
+            label = x + measure.loop[1], down((above + below + measure.stroke[1] - height) / 2), width, height
+        routes.append(Route(line, tuple(points[::-1] if number in leading.back else points), label))
+    return trimmed(sketch, placed, routes)
 
 
-def _trimmed(sketch: Sketch, boxes: tuple[Placed, ...], routes: Sequence[Route]) -> Plan:
-    """The plan with its own size: what is in it, lines and labels too."""
-    xs = [x for box in boxes for x in (box.x, box.x + box.width)]
-    ys = [y for box in boxes for y in (box.y, box.y + box.height)]
-    for route in routes:
-        xs += [x for x, _ in route.points]
-        ys += [y for _, y in route.points]
-        if route.label is not None:
-            xs += [route.label[0], route.label[0] + route.label[2]]
-            ys += [route.label[1], route.label[1] + route.label[3]]
-    left, top = min(xs), min(ys)
-    moved = tuple(Placed(b.box, b.x - left, b.y - top, b.width, b.height, b.inner) for b in boxes)
-    led = tuple(
-        Route(
-            r.line,
-            tuple((x - left, y - top) for x, y in r.points),
-            None if r.label is None else (r.label[0] - left, r.label[1] - top, *r.label[2:]),
-        )
-        for r in routes
-    )
-    return Plan(sketch, max(xs) - left, max(ys) - top, moved, led)
-
-
-def _corner(laid: Any) -> Point:
-    return laid.bounds["min"]["x"], laid.bounds["min"]["y"]
-
-
-def _rectangle(node: Any, left: float, top: float, at: Any) -> tuple[float, float, float, float]:
-    width, height = node["size"]["width"], node["size"]["height"]
-    return at(node["center"]["x"] - width / 2 - left), at(node["center"]["y"] - height / 2 - top), width, height
-
-
-def _points(edge: Any, left: float, top: float, at: Callable[[float], float]) -> list[Point]:
+def _points(
+    edge: Any, left: float, top: float, across: Callable[[float], float], down: Callable[[float], float]
+) -> list[Point]:
     """The bends as they are drawn; what is straight stays so, though its ends be rounded apart."""
     points: list[Point] = []
     for number, point in enumerate(edge["points"]):
-        x, y = at(point["x"] - left), at(point["y"] - top)
+        x, y = across(point["x"] - left), down(point["y"] - top)
         if number:
             before = edge["points"][number - 1]
             x = points[-1][0] if abs(point["x"] - before["x"]) < _STRAIGHT else x
@@ -233,74 +156,4 @@ def _points(edge: Any, left: float, top: float, at: Callable[[float], float]) ->
     return points
 
 
-def _from_start(sketch: Sketch) -> list[str]:
-    """The boxes in the order of a depth-first walk from START, then those that it does not reach; END last."""
-    nexts: dict[str, list[str]] = {}
-    for line in sketch.lines:
-        nexts.setdefault(line.source, []).append(line.target)
-    seen: dict[str, None] = {}
-    for root in [START, *(box.id for box in sketch.boxes)]:
-        stack = [root]
-        while stack:
-            name = stack.pop()
-            if name not in seen:
-                seen[name] = None
-                stack.extend(reversed(nexts.get(name, ())))
-    known = {box.id for box in sketch.boxes}
-    return [name for name in seen if name in known and name != END] + ([END] if END in known else [])
-
-
-def _loops(sketch: Sketch, order: Sequence[str]) -> set[int]:
-    """The lines that lead back on a depth-first walk: drawn the other way round, what is left has no cycle."""
-    leaving: dict[str, list[tuple[int, str]]] = {}
-    for number, line in enumerate(sketch.lines):
-        leaving.setdefault(line.source, []).append((number, line.target))
-    done: set[str] = set()
-    open_now: set[str] = set()
-    back: set[int] = set()
-    for root in order:
-        stack = [(root, iter(leaving.get(root, ())))] if root not in done else []
-        open_now.update(name for name, _ in stack)
-        while stack:
-            name, lines = stack[-1]
-            for number, target in lines:
-                if target in open_now and target != name:
-                    back.add(number)
-                elif target not in done and target != name:
-                    open_now.add(target)
-                    stack.append((target, iter(leaving.get(target, ()))))
-                    break
-            else:
-                stack.pop()
-                open_now.discard(name)
-                done.add(name)
-    return back
-
-
-def _spine(sketch: Sketch, order: Sequence[str], back: set[int]) -> set[tuple[str, str]]:
-    """The edges of the longest way from START to END (of equal ones, the first declared): it is drawn straight."""
-    forward: dict[str, list[str]] = {}
-    degree = dict.fromkeys(order, 0)
-    for number, line in enumerate(sketch.lines):
-        if number not in back and line.source != line.target and not line.dashed:
-            forward.setdefault(line.source, []).append(line.target)
-            degree[line.target] += 1
-    ready = [name for name in order if not degree[name]]
-    sorted_names: list[str] = []
-    while ready:
-        name = ready.pop()
-        sorted_names.append(name)
-        for target in forward.get(name, ()):
-            degree[target] -= 1
-            if not degree[target]:
-                ready.append(target)
-    far: dict[str, tuple[int, str | None]] = {END: (0, None)}
-    for name in reversed(sorted_names):
-        for target in forward.get(name, ()):
-            if target in far and far[target][0] + 1 > far.get(name, (0, None))[0]:
-                far[name] = (far[target][0] + 1, target)
-    edges, name = set(), START
-    while name in far and (after := far[name][1]) is not None:
-        edges.add((name, after))
-        name = after
-    return edges
+__all__ = ["arrange"]

@@ -11,7 +11,7 @@ from vertebra.graphs.pictures.palette import Theme
 from vertebra.graphs.pictures.sketch import Sketch
 
 if TYPE_CHECKING:
-    from vertebra.graphs.pictures.arranging import Plan
+    from vertebra.graphs.pictures.plans import Plan
 
 SUFFIXES = {
     ".svg": "svg",

@@ -7,9 +7,9 @@ from dataclasses import replace
 from html import escape
 from typing import ClassVar
 
-from vertebra.graphs.pictures.arranging import Placed, Plan, Point, Route, Size
 from vertebra.graphs.pictures.crossings import crossings
 from vertebra.graphs.pictures.palette import Theme, style
+from vertebra.graphs.pictures.plans import Placed, Plan, Point, Route, Size
 from vertebra.graphs.pictures.sketch import Box, Sketch
 from vertebra.graphs.pictures.widths import clean, fitted, pixels
 
@@ -20,6 +20,8 @@ LABEL = 34
 MARGIN = 20.0
 STACK = 8.0
 """How far the last box of a fan-out stands out behind the first."""
+APART = 5.0
+"""Lines that are closer than this cannot be told from each other."""
 CUT, POINT = 9.0, 12.0
 """How much is cut off the corners of an effect, and how far the sides of a question stand out."""
 _ICON = 26.0
@@ -42,6 +44,8 @@ class Pixels:
     }
     port = 16.0
     corner = 22.0
+    stack = STACK
+    stroke = (0.0, 0.0)
     loop = (18.0, 3.0)
     padding = (18.0, 42.0, 18.0)
 
@@ -62,11 +66,11 @@ class Pixels:
     def label(self, text: str) -> Size:
         return round(pixels(fitted(clean(text), LABEL)[0], SMALL)) + 10.0, 16.0
 
-    def at(self, value: float) -> float:
-        return round(value * 2) / 2
+    def at(self, value: float, axis: int) -> float:
+        return (value * 2 + 0.5) // 1 / 2
 
     def faults(self, plan: Plan) -> int:
-        return crossings(plan)
+        return crossings(plan, APART)
 
 
 PIXELS = Pixels()

@@ -2,80 +2,56 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Mapping
 from typing import ClassVar
 
-from vertebra.graphs.pictures.arranging import Placed, Plan, Size, arrange
+from vertebra.graphs.pictures.arranging import arrange
+from vertebra.graphs.pictures.canvas import Canvas
 from vertebra.graphs.pictures.crossings import crossings
+from vertebra.graphs.pictures.lettering import ACROSS, DOWN, LABEL, MARKS, PADDING, foot_of, lines_of
+from vertebra.graphs.pictures.plans import Plan, Size
 from vertebra.graphs.pictures.sketch import Box, Sketch
-from vertebra.graphs.pictures.widths import cells, clean, fitted, is_right_to_left
+from vertebra.graphs.pictures.widths import cells, clean, fitted
 
-LONGEST = 28
-LABEL = 22
-_ACROSS, _DOWN = 8.0, 16.0
-"""The layout is done in pixels, a cell being so wide and so high; then each coordinate is rounded down to its cell."""
-
-_UP, _RIGHT, _BELOW, _LEFT = 1, 2, 4, 8
-_STROKES = " ╵╶└╷│┌├╴┘─┴┐┤┬┼"
-_DASHES = {"│": "┆", "─": "┄"}
-_HEAVY = dict(zip(_STROKES, " ╹╺┗╻┃┏┣╸┛━┻┓┫┳╋", strict=True))
-_FRAMES: Mapping[str, str] = {
-    "llm": "╭─╮│╰╯",
-    "transition": "┌─┐│└┘",
-    "plain": "┌─┐│└┘",
-    "effect": "┏━┓┃┗┛",
-    "human": "╔═╗║╚╝",
-    "subgraph": "╒═╕│╘╛",
-}
-_UPRIGHT = " │┆┃║"
-_HEAVIER = ("taken", "bad", "refuted", "added")
-_MARKS: Mapping[str, str] = {
-    "bad": "✗",
-    "refuted": "●",
-    "waiting": "?",
-    "running": "▸",
-    "added": "+",
-    "removed": "-",
-    "changed": "~",
-    "taken": "✓",
-}
+_NOISE = 1e-6
 
 
 class Cells:
     """The measure of a picture in characters."""
 
     gaps: ClassVar[Mapping[str, float]] = {
-        "layer_gap": 4 * _DOWN,
-        "node_gap": 3 * _ACROSS,
-        "dummy_gap": 2 * _ACROSS,
-        "stub": 2 * _DOWN,
-        "bundle_lane_gap": _DOWN,
-        "self_loop_gap": 2 * _DOWN,
-        "edge_label_margin": _ACROSS,
-        "isolated_gap": 4 * _ACROSS,
+        "layer_gap": 4 * DOWN,
+        "node_gap": 3 * ACROSS,
+        "dummy_gap": 2 * ACROSS,
+        "stub": 2 * DOWN,
+        "bundle_lane_gap": DOWN,
+        "self_loop_gap": 2 * DOWN,
+        "edge_label_margin": ACROSS,
+        "isolated_gap": 4 * ACROSS,
     }
-    port = 2 * _ACROSS
-    corner = 2 * _ACROSS
-    loop = (3 * _ACROSS, _ACROSS)
-    padding = (2 * _ACROSS, 2 * _DOWN, 2 * _DOWN)
+    port = 2 * ACROSS
+    corner = 2 * ACROSS
+    stack = 2 * ACROSS
+    stroke = (ACROSS, DOWN)
+    loop = (3 * ACROSS, ACROSS)
+    padding = PADDING
 
     def box(self, box: Box) -> Size:
-        lines = _lines(box)
-        width = max(*(cells(line) for line in lines), cells(_foot(box)) + 2) + 4
+        lines = lines_of(box)
+        width = max(*(cells(line) for line in lines), cells(foot_of(box)) + 2) + 4
         if box.kind in ("start", "end"):
-            return _odd(cells(box.name) + 2) * _ACROSS, _DOWN
-        return (_odd(width) + (2 if box.stacked else 0)) * _ACROSS, (len(lines) + 2) * _DOWN
+            return _odd(cells(box.name) + 2) * ACROSS, DOWN
+        return (_odd(width) + (2 if box.stacked else 0)) * ACROSS, (len(lines) + 2) * DOWN
 
     def label(self, text: str) -> Size:
-        return _odd(cells(fitted(clean(text), LABEL)[0]) + 2) * _ACROSS, _DOWN
+        return _odd(cells(fitted(clean(text), LABEL)[0]) + 2) * ACROSS, DOWN
 
-    def at(self, value: float) -> float:
-        return value
+    def at(self, value: float, axis: int) -> float:
+        cell = self.stroke[axis]
+        return (value + _NOISE) // cell * cell
 
     def faults(self, plan: Plan) -> int:
-        return crossings(plan) + len(_Canvas(plan).clashes)
+        return crossings(plan) + len(Canvas(plan).clashes)
 
 
 def _odd(width: int) -> int:
@@ -90,7 +66,7 @@ def to_text(sketch: Sketch, width: int | None = None) -> str:
     """The picture in lines, or where it is wider than ``width`` cells, the graph as a list of its edges."""
     head = [clean(line) for line in (sketch.title, *sketch.caption) if line]
     plan = arrange(sketch, CELLS)
-    drawn = _Canvas(plan).lines()
+    drawn = Canvas(plan).lines()
     if width is not None and max(map(cells, drawn), default=0) > width:
         drawn = listed(sketch, width)
     return "\n".join([*head, *([""] if head else []), *drawn]) + "\n"
@@ -104,13 +80,13 @@ def listed(sketch: Sketch, width: int, indent: str = "") -> list[str]:
         leaving = [line for line in sketch.lines if line.source == box.id]
         if box.kind == "end" or (box.kind == "start" and not leaving):
             continue
-        mark = f"{_MARKS[box.tone]} " if box.tone in _MARKS else ""
+        mark = f"{MARKS[box.tone]} " if box.tone in MARKS else ""
         word = f" ({box.word})" if box.word else ""
         notes = f": {', '.join(map(clean, box.notes))}" if box.notes else ""
         lines.append(_cut(f"{indent}{mark}{clean(box.name)}{word}{notes}", width))
         for line in leaving:
             label = f"{clean(line.label)}: " if line.label else ""
-            mark = f" {_MARKS[line.tone]}" if line.tone in _MARKS else ""
+            mark = f" {MARKS[line.tone]}" if line.tone in MARKS else ""
             lines.append(_cut(f"{indent}  → {label}{names.get(line.target, line.target)}{mark}", width))
         if box.inner is not None:
             lines.extend(listed(box.inner, width, indent + "    "))
@@ -119,182 +95,6 @@ def listed(sketch: Sketch, width: int, indent: str = "") -> list[str]:
 
 def _cut(line: str, width: int) -> str:
     return fitted(line, max(1, width))[0] if cells(line) > width else line
-
-
-def _lines(box: Box) -> list[str]:
-    name = fitted(clean(box.name), LONGEST, 2)
-    mark = f"{_MARKS[box.tone]} " if box.tone in _MARKS else ""
-    return [f"{mark}{name[0]}", *name[1:], *(fitted(clean(note), LONGEST)[0] for note in box.notes)]
-
-
-def _foot(box: Box) -> str:
-    return fitted(clean(box.word), LONGEST)[0] if box.word else ""
-
-
-class _Canvas:
-    """Characters by place; what is written later lies on top, but strokes that meet are joined."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.width = int(plan.width // _ACROSS) + 2
-        self.height = int(plan.height // _DOWN) + 2
-        self.strokes: dict[tuple[int, int], int] = {}
-        self.kinds: dict[tuple[int, int], str] = {}
-        self.texts: dict[tuple[int, int], str] = {}
-        self.clashes: list[tuple[int, int]] = []
-        self._draw(plan, 0, 0)
-
-    def lines(self) -> list[str]:
-        rows: list[str] = []
-        bottom = max((y for _, y in [*self.strokes, *self.texts]), default=-1)
-        right = max((x for x, _ in [*self.strokes, *self.texts]), default=-1)
-        for y in range(bottom + 1):
-            row = "".join(self._cell(x, y) for x in range(right + 1)).rstrip()
-            if rows and row == rows[-1] and not row.strip(_UPRIGHT):
-                continue  # nothing happens in this row that does not in the one above
-            # An invisible mark keeps what follows a text from right to left where it is drawn.
-            rows.append(f"\u200e{row}" if is_right_to_left(row) else row)
-        return rows
-
-    def _cell(self, x: int, y: int) -> str:
-        if (x, y) in self.texts:
-            return self.texts[x, y]
-        stroke = _STROKES[self.strokes.get((x, y), 0)]
-        kind = self.kinds.get((x, y), "")
-        return _HEAVY[stroke] if kind == "heavy" else _DASHES.get(stroke, stroke) if kind == "dashed" else stroke
-
-    def _draw(self, plan: Plan, dx: float, dy: float) -> None:
-        for route in plan.routes:
-            points = [_cell_of(x + dx, y + dy) for x, y in route.points]
-            tone = route.line.tone
-            kind = "dashed" if route.line.dashed or tone == "removed" else "heavy" if tone in _HEAVIER else ""
-            self._route(points, kind, None if route.label is None else _cell_of(0.0, route.label[1] + dy)[1])
-        for route in plan.routes:
-            if route.label is not None:
-                x, y = _cell_of(route.label[0] + dx, route.label[1] + dy)
-                mark = _MARKS.get(route.line.tone, "") if route.line.tone not in ("taken", "refuted", "") else ""
-                text = fitted(f"{mark}{clean(route.line.label)}", LABEL)[0]
-                room = int(route.label[2] // _ACROSS)
-                self._write(x + (room - cells(text)) // 2, y, text)
-        for placed in plan.boxes:
-            self._box(placed, dx, dy)
-
-    def _route(self, points: Sequence[tuple[int, int]], kind: str, label: int | None) -> None:
-        """From the row after a box's last to the row before the next box's first, where the tip is.
-
-        In the row of its label the edge is not seen, and may change its column.
-        """
-        first, last = points[0], points[-1]
-        going_down, beside = first[1] <= last[1], first[1] == points[1][1] and first[0] == last[0]
-        if not beside:  # above or below its boxes, not in their borders
-            points = [(first[0], first[1] - (not going_down)), *points[1:-1], (last[0], last[1] - going_down)]
-        path = _path(points)
-        for a, b in pairwise(path):
-            if label is None or a[1] != label or b[1] != label:
-                self._stroke(a, b, kind)
-        end = _LEFT if beside else _UP if going_down else _BELOW
-        self.strokes[path[0]] = self.strokes.get(path[0], 0) | end
-        bx, by = path[-1]
-        ax = path[-2][0] if len(path) > 1 else bx
-        if ax == bx:
-            self.texts[bx, by] = "▼" if going_down else "▲"
-        else:
-            self.texts[bx, by] = "▶" if bx > ax else "◀"
-
-    def _stroke(self, a: tuple[int, int], b: tuple[int, int], kind: str) -> None:
-        (ax, ay), (bx, by) = a, b
-        there, back = {
-            (0, 1): (_BELOW, _UP),
-            (0, -1): (_UP, _BELOW),
-            (1, 0): (_RIGHT, _LEFT),
-            (-1, 0): (_LEFT, _RIGHT),
-        }[bx - ax, by - ay]
-        for place, bit in ((a, there), (b, back)):
-            if self.strokes.get(place, 0) & bit:
-                self.clashes.append(place)
-            self.strokes[place] = self.strokes.get(place, 0) | bit
-            if kind:
-                self.kinds[place] = kind
-
-    def _box(self, placed: Placed, dx: float, dy: float) -> None:
-        box = placed.box
-        x, y = _cell_of(placed.x + dx, placed.y + dy)
-        w, h = int(placed.width // _ACROSS), int(placed.height // _DOWN)
-        if box.kind in ("start", "end"):
-            self._write(x, y, box.name.center(w))
-            return
-        a, across, b, down, c, d = tuple(_FRAMES[box.kind])
-        if box.stacked:
-            w -= 2
-        edge = "║" if box.stacked and down == "│" else down
-        self._write(x, y, a + across * (w - 2) + b)
-        foot = _foot(box)
-        under = f" {foot} " if foot else ""
-        room = w - 2 - cells(under)
-        self._write(x, y + h - 1, c + across * (room // 2) + under + across * (room - room // 2) + d)
-        lines = _lines(box)
-        for row in range(1, h - 1):
-            text = lines[row - 1] if row <= len(lines) else ""
-            if placed.inner is None:
-                # Names that share a box of several lines stand in its middle.
-                space = w - 2 - cells(text)
-                text = " " * (space // 2) + text + " " * (space - space // 2)
-                self._write(x, y + row, down + text + down)
-            else:
-                self._write(x, y + row, f"{down} {text}" if text else down)
-                self._write(x + w - 1, y + row, down)
-        if box.stacked:
-            for row in range(1, h):
-                self._write(x + w, y + row, edge if down != "│" else "┆")
-        if placed.inner is not None:
-            inside = placed.x + (placed.width - placed.inner.width) / 2
-            self._draw(placed.inner, inside + dx, placed.y + dy + CELLS.padding[1])
-
-    def _write(self, x: int, y: int, text: str) -> None:
-        for char, width in _clusters(text):
-            self.texts[x, y] = f"\u200e{char}\u200e" if is_right_to_left(char) else char
-            for more in range(1, width):
-                self.texts[x + more, y] = ""
-            x += max(width, 1)
-
-
-def _clusters(text: str) -> list[tuple[str, int]]:
-    """Characters with what sits on them; a phrase from right to left is one piece: its words have their own order."""
-    found: list[tuple[str, int]] = []
-    while text:
-        end = _phrase(text) or 1
-        while end < len(text) and cells(text[end]) == 0:
-            end += 1
-        found.append((text[:end], cells(text[:end])))
-        text = text[end:]
-    return found
-
-
-def _phrase(text: str) -> int:
-    """How many characters from the first on are from right to left, with spaces and the like between such."""
-    end = 0
-    for index, char in enumerate(text):
-        if is_right_to_left(char):
-            end = index + 1
-        elif index == 0 or unicodedata.bidirectional(char) == "L":
-            break
-    return end
-
-
-def _cell_of(x: float, y: float) -> tuple[int, int]:
-    return int(x // _ACROSS), int(y // _DOWN)
-
-
-def _path(points: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Every cell on the way; a rounding that bent a straight line is undone by going across first."""
-    path = [points[0]]
-    for x, y in points[1:]:
-        while path[-1] != (x, y):
-            px, py = path[-1]
-            if px != x:
-                path.append((px + (1 if x > px else -1), py))
-            else:
-                path.append((px, py + (1 if y > py else -1)))
-    return path
 
 
 __all__ = ["CELLS", "listed", "to_text"]
