@@ -8,9 +8,8 @@ import sys
 import pytest
 
 from tests.checkpointers.encrypted import execute
-from tests.cli.conftest import Shell
-from tests.cli.test_histories import Said, data
-from tests.cli.test_histories import said as said
+from tests.cli.conftest import Said, Shell
+from tests.cli.test_histories import data
 from vertebra.cli.arguments import parser
 from vertebra.cli.loading import load_graph
 from vertebra.cli.verifications import _verifications
