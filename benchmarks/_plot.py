@@ -34,8 +34,8 @@ def draw(rows: list[dict[str, Any]], to: Path) -> None:
                 places = [at + offset for at in range(len(mine))]
                 axis.bar(places, heights, 0.4, color=COLOURS[whose], label=NAMES[whose])
             if name == "superstep":
-                limits = [(row["limit"]["engine"] + row["limit"]["commit"]) / scale for row in mine]
-                axis.plot(range(len(mine)), limits, "_", color="black", markersize=18, label="engine + bare commit")
+                limits = [row["limit"]["together"] / scale for row in mine]
+                axis.plot(range(len(mine)), limits, "_", color="black", markersize=18, label="engine, one bare commit")
             if logarithmic:
                 axis.set_yscale("log")
             axis.set_xticks(range(len(mine)), labels, fontsize=7)

@@ -2,10 +2,12 @@
 
 A loop of supersteps in plain LangGraph (``durability="sync"``) that adds 0, 1 or 20 KB a step, as strings or as
 messages, which no database can compress. SQLite is synced at each commit on both sides, and so is Postgres, a server
-from a wheel on this machine. The best of ``--rounds`` counts; ratios are ours / LangGraph's. Beside each row stands the
-limit that was measured with it: the engine with no saver, and one bare commit of the same bytes.
+from a wheel on this machine. Times are the best of ``--rounds``; ratios are ours / LangGraph's, the median of what each
+round gives, whose two sides were measured one right after the other. Beside each row stands the limit that was measured
+with it: the engine with no saver + one bare commit of the same bytes, and the two together in each superstep, the
+commit on a thread of its own.
 
-    python benchmarks/checkpointers.py [--quick | --full] [--sizes 0 1] [--steps 200 400] [--rounds 1] [--json FILE]
+    python benchmarks/checkpointers.py [--quick | --full] [--sizes 0 1] [--steps 200 400] [--rounds 3] [--json FILE]
 """
 
 from __future__ import annotations
@@ -15,11 +17,12 @@ import asyncio
 import json
 import operator
 import random
+import statistics
 import string
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -28,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from langchain_core.messages import AnyMessage, HumanMessage
 from langgraph.graph import END, START, StateGraph, add_messages
 
-from benchmarks._savers import SQLITE, Backend, postgres_server
+from benchmarks._savers import SQLITE, Backend, BareCommits, postgres_server
 
 HISTORY, THREADS, THREAD_STEPS = 20, 50, 20
 OPENINGS = 4  # of the finished thread, in each round
@@ -38,6 +41,8 @@ NOISE = "".join(random.Random(7).choices(string.ascii_letters + string.digits, k
 FULL = "0, 1 and 20 KB, 200, 400 and 1,000 steps, three rounds: hours, and 60 GB written"
 
 Best = dict[str, float]
+Round = dict[str, Best]
+"""Of each side, and of the limit."""
 
 
 class State(TypedDict, total=False):
@@ -102,13 +107,16 @@ async def measure(backend: Backend, whose: str, best: Best, kind: str, size_kb: 
 
 
 async def measure_limit(backend: Backend, best: Best, kind: str, size_kb: int, steps: int) -> None:
-    """The engine with no saver, and a bare commit of what a step adds (1.5 KB of it are LangGraph's own)."""
+    """The engine with no saver, a bare commit of what a step adds (1.5 KB of it are LangGraph's own), and both."""
     with timed(best, "engine", steps):
         await drive(None, "t", kind, size_kb, steps)
     data = NOISE[: 1536 + size_kb * 1024].encode()
-    with backend.place() as place, backend.committing(place) as commit, timed(best, "commit", 100):
-        for _ in range(100):
-            commit(data)
+    with backend.place() as place, backend.committing(place) as commit:
+        with timed(best, "commit", 100):
+            for _ in range(100):
+                commit(data)
+        with closing(BareCommits(lambda: commit(data))) as saver, timed(best, "together", steps):
+            await drive(saver, "t", kind, size_kb, steps)
 
 
 async def fifty(backend: Backend, whose: str, best: Best) -> None:
@@ -149,30 +157,44 @@ async def compare(backend: Backend, options: argparse.Namespace) -> list[dict[st
         for kind in ("strings", "messages") if size_kb else ("strings",):
             for steps in options.steps:
                 theirs_too = options.full or size_kb * 1024 * steps * steps / 2 < WRITTEN_LIMIT
-                ours, theirs, limit = {}, {}, {}  # type: Best, Best, Best
-                for _ in range(options.rounds):
-                    if theirs_too:
-                        await measure(backend, "theirs", theirs, kind, size_kb, steps)
-                    await measure(backend, "ours", ours, kind, size_kb, steps)
-                    await measure_limit(backend, limit, kind, size_kb, steps)
+                rounds: list[Round] = []
+                for number in range(options.rounds):
+                    each: Round = {"ours": {}, "theirs": {}, "limit": {}}
+                    whose = ("theirs", "ours") if theirs_too else ("ours",)
+                    for one in whose if number % 2 else reversed(whose):
+                        await measure(backend, one, each[one], kind, size_kb, steps)
+                    await measure_limit(backend, each["limit"], kind, size_kb, steps)
+                    rounds.append(each)
                 row = {"backend": backend.name, "kind": kind, "size_kb": size_kb, "steps": steps}
-                found.append({**row, "ours": ours, "theirs": theirs, "limit": limit})
+                found.append({**row, **summary(rounds)})
                 print(f"| {' | '.join(cells(found[-1]))} |", flush=True)
     return found
 
 
+def summary(rounds: Sequence[Round]) -> dict[str, Any]:
+    """The least of each figure, and the median, least and greatest of each ratio."""
+    least = {of: {name: min(each[of][name] for each in rounds) for name in rounds[0][of]} for of in rounds[0]}
+    ratios = {}
+    for name in least["theirs"]:
+        of_rounds = [each["ours"][name] / each["theirs"][name] for each in rounds]
+        ratios[name] = [statistics.median(of_rounds), min(of_rounds), max(of_rounds)]
+    return {**least, "ratios": ratios}
+
+
 def cells(row: dict[str, Any]) -> list[str]:
-    ours, theirs, limit = row["ours"], row["theirs"], row["limit"]
+    ours, theirs, limit, ratios = row["ours"], row["theirs"], row["limit"], row["ratios"]
 
     def ratio(name: str) -> str:
-        if not theirs:
+        if name not in ratios:
             return ""
-        return f"{ours[name] / theirs[name]:.2f}" if name != "bytes" else f"1/{theirs[name] / ours[name]:.1f}"
+        median, least, greatest = ratios[name]
+        return f"1/{1 / median:.1f}" if name == "bytes" else f"{median:.2f} ({least:.2f} to {greatest:.2f})"
 
     return [
         *(f"{row['size_kb']} {row['kind'] if row['size_kb'] else ''}", str(row["steps"]), f"{ours['superstep']:.0f}"),
         *(f"{theirs['superstep']:.0f}" if theirs else "", ratio("superstep")),
-        *(f"{limit['engine']:.0f} + {limit['commit']:.0f}", f"{ours['bytes']:,.0f}", ratio("bytes")),
+        f"{limit['engine']:.0f} + {limit['commit']:.0f}; {limit['together']:.0f}",
+        *(f"{ours['bytes']:,.0f}", ratio("bytes")),
         *(f"{ours['latest']:.0f}", ratio("latest"), f"{ours['history'] / 1000:.1f}", ratio("history")),
         *(f"{ours['resume'] / 1000:.1f}", ratio("resume")),
     ]
@@ -182,7 +204,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, nargs="+", default=[200, 400])
     parser.add_argument("--sizes", type=int, nargs="+", default=[0, 1], help="KB a step")
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--long", type=int, default=2000, help="steps of the long thread")
     parser.add_argument("--quick", action="store_true", help="100 and 200 steps alone")
     parser.add_argument("--full", action="store_true", help=FULL)
@@ -202,12 +224,16 @@ async def main() -> None:
         for backend in backends:
             print(f"\n{backend.name}, synced: ours beside LangGraph's async saver", flush=True)
             found += await compare(backend, options)
-            crowd: tuple[Best, Best] = ({}, {})
+            crowds: list[Round] = []
             for _ in range(options.rounds):
-                for whose, into in zip(("theirs", "ours"), crowd, strict=True):
+                crowds.append({"theirs": {}, "ours": {}})
+                for whose, into in crowds[-1].items():
                     await fifty(backend, whose, into)
-            theirs, ours = (best["threads"] for best in crowd)
-            print(f"\n{THREADS} threads at once, 1 KB a step: {ours:.0f} us a superstep, ratio {ours / theirs:.2f}")
+            crowd = summary(crowds)
+            print(
+                f"\n{THREADS} threads at once, 1 KB a step: {crowd['ours']['threads']:.0f} us a superstep, "
+                f"ratio {crowd['ratios']['threads'][0]:.2f}"
+            )
             long: Best = {}
             await long_thread(backend, options.long, long)
             print(
@@ -216,10 +242,10 @@ async def main() -> None:
                 f"ratio {long['long resumed'] / long['short resumed']:.2f}",
                 flush=True,
             )
-            found.append({"backend": backend.name, "threads": {"ours": ours, "theirs": theirs}, "long": long})
+            found.append({"backend": backend.name, "threads": crowd, "long": long})
     if not options.full:
         print(f"\nThe full figures, {FULL}: python benchmarks/checkpointers.py --full")
-        print("Some of them: --rounds 3 --long 10000, and --steps 1000 --sizes 20 as far as there is time")
+        print("Some of them: --rounds 7 --long 10000, and --steps 1000 --sizes 20 as far as there is time")
     if options.json:
         options.json.write_text(json.dumps(found, indent=1))
 
