@@ -180,6 +180,47 @@ def test_killed_in_a_node_and_recovered_no_embedding_is_paid_again(
     assert (len(keys), set(keys.values()), None in keys) == (4, {1}, False), "two batches and two questions"
 
 
+@pytest.mark.parametrize("parted", ["by number", "by size"])
+@pytest.mark.parametrize(
+    ("point", "nth", "before"), [("call.recorded", 1, 1), ("call.intent", 2, 1), ("call.recorded", 2, 2)]
+)
+def test_killed_between_the_requests_of_one_embedding_none_is_paid_again(
+    model: ScriptedModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    parted: str,
+    point: str,
+    nth: int,
+    before: int,
+) -> None:
+    """Six texts are embedded at once, which the embedder parts into three requests."""
+    monkeypatch.setattr(openai_embedder, *(("BATCH", 2) if parted == "by number" else ("REQUEST_BYTES", 10)))
+    store = f"sqlite:///{tmp_path}/state.db"
+    embedder = OpenAIEmbedder("e", 8, http_client=vertebra.http_client(sync=True))
+
+    @llm
+    async def embed(state: Looked, ctx: Context) -> dict[str, Any]:
+        vectors = embedder.embed(["text1", "text2", "text3", "text4", "text5", "text6"])
+        return {"seen": [str(len({tuple(vector) for vector in vectors}))]}
+
+    g = Graph(Looked, name="embedding")
+    g.add_edge(START, embed).add_edge(embed, END)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            with crash_at(point, nth=nth):
+                g.compile(checkpointer=store, default_model="m").run_sync({}, thread_id="t")
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -9
+    with g.compile(checkpointer=store, default_model="m") as app:
+        assert [call.status for call in asyncio.run(app.services.store.journal.calls("t"))].count("done") == before
+        (run,) = app.recover_sync()
+        assert (run.status, run.output.seen, run.usage["embed"].replayed) == ("done", ["6"], before)
+    keys = Counter(entry.idempotency_key for entry in model.books if entry.paid)
+    assert (len(keys), set(keys.values()), None in keys) == (3, {1}, False)
+
+
 def test_openai_is_not_imported_before_a_text_is_embedded() -> None:
     code = (
         "import sys; from vertebra.memory import OpenAIEmbedder; OpenAIEmbedder('e', 8); "
