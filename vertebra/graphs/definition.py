@@ -12,7 +12,7 @@ from vertebra.nodes.kinds import NodeSpec
 from vertebra.types import END, START, Standing
 
 if TYPE_CHECKING:
-    from vertebra.graphs.authoring import Graph as Graph
+    from vertebra.graphs.authoring import Graph
 
 Migration = Callable[[dict[str, Any], Standing], Any]
 """Given the old state's values and where the thread stands: the new values, or those and new names of nodes."""

@@ -15,7 +15,7 @@ from vertebra.graphs.shape import shape
 from vertebra.types import Run
 
 if TYPE_CHECKING:
-    from vertebra.graphs.definition import Graph
+    from vertebra.graphs.authoring import Graph
 
 
 def draw(definition: Definition, *, run: Run | None, diff: Graph | None, depth: int, theme: Theme) -> Picture:
