@@ -18,9 +18,10 @@ from tests.servers import postgres
 class MortalServer:
     """Started by ``postgres.start`` for its folder; ``die`` and ``rise`` as often as wanted."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
-        self.url = postgres.start(folder, os.getpid())
+        self.url = postgres.start(folder, os.getpid(), **settings)
+        self._settings = postgres._SETTINGS | settings
         self._data = folder / "home" / "data"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -35,7 +36,7 @@ class MortalServer:
 
     def rise(self) -> None:
         programs, ids = postgres._programs(self.folder)
-        settings = [part for name, value in postgres._SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        settings = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
         user: dict[str, Any] = {} if ids is None else {"user": ids[0], "group": ids[1], "extra_groups": []}
         home = self.folder / "home"
         deadline = time.monotonic() + 30
