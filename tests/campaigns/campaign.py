@@ -15,10 +15,10 @@ from random import Random
 from tests.campaigns import twin
 from tests.campaigns.killing import Killer
 from tests.campaigns.plan import HOWS, at_instants, at_points
-from tests.campaigns.preloaded import AtPoint, Crash, Preloaded
 from tests.campaigns.tally import Results, Tally, tally_of
 from tests.campaigns.twins import TwinKiller
 from tests.servers.postgres import fresh_database
+from tests.servers.preloaded import AtPoint, Crash, Preloaded
 from vertebra.testing import CRASH_POINTS
 
 STORES, TWINS = ("SQLite", "Postgres"), ("sync", "async")

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.campaigns.killing import Killer, Unkilled
-from tests.campaigns.preloaded import Preloaded
 from tests.servers.postgres import fresh_database
+from tests.servers.preloaded import Preloaded
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tests.campaigns.preloaded import AtInstant, Crash, Ended, Preloaded
 from tests.campaigns.reference import script
 from tests.campaigns.verdict import Evidence, Figures, judge
 from tests.campaigns.witness import Witness
+from tests.servers.preloaded import AtInstant, Crash, Ended, Preloaded
 from vertebra.testing import Books, ScriptedModel
 
 DRIVES = "tests.campaigns.drives"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle, islice
 from random import Random
 
-from tests.campaigns.preloaded import AtInstant, AtPoint, Crash
+from tests.servers.preloaded import AtInstant, AtPoint, Crash
 from vertebra.testing.crash import How
 
 HOWS: tuple[How, How] = ("kill", "exit")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.campaigns.killing import Killer, Unkilled
 from tests.campaigns.plan import at_instants, passings
-from tests.campaigns.preloaded import AtPoint, Crash
+from tests.servers.preloaded import AtPoint, Crash
 from vertebra.ports import KEEPING_CRASH_POINTS
 from vertebra.testing import CRASH_POINTS
 

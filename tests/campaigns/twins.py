@@ -8,10 +8,10 @@ from typing import Any
 
 from tests.campaigns.inspection import plain
 from tests.campaigns.killing import Outcome, Pace
-from tests.campaigns.preloaded import Crash, Ended, Preloaded
 from tests.campaigns.reference import script
 from tests.campaigns.verdict import UNKILLED_ATTEMPTS, Figures
 from tests.campaigns.witness import Witness
+from tests.servers.preloaded import Crash, Ended, Preloaded
 from vertebra.testing import ScriptedModel
 
 

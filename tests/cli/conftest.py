@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.forking import Forks
+from tests.cli.forking import WARM, run_forked
+from tests.servers.preloaded import Preloaded
 from vertebra.cli.main import main
 from vertebra.testing import ScriptedModel
 
@@ -128,11 +129,22 @@ class Shell:
     folder: Path
     env: dict[str, str]
     model: ScriptedModel
-    forks: Forks
+    parent: Preloaded
 
     def __call__(self, *arguments: str, stdin: str | None = None, **env: str) -> subprocess.CompletedProcess[str]:
         """Run the command to its end."""
-        return self.forks.run(arguments, cwd=self.folder, env={**self.env, **env}, stdin=stdin)
+        settings = {**self.env, **env}
+        if stdin is None:
+            return run_forked(self.parent, arguments, cwd=self.folder, env=settings)
+        return subprocess.run(
+            [COMMAND, *arguments],
+            cwd=self.folder,
+            env=settings,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
 
     def json(self, *arguments: str, code: int = 0) -> Any:
         """Run the command with ``--json``; what it printed, all of it JSON."""
@@ -179,14 +191,14 @@ class Shell:
 
 
 @pytest.fixture(scope="session")
-def forks() -> Iterator[Forks]:
+def preloaded_command() -> Iterator[Preloaded]:
     """Whence the command is forked, one for each worker."""
-    with Forks() as parent:
+    with Preloaded(WARM) as parent:
         yield parent
 
 
 @pytest.fixture
-def shell(tmp_path: Path, forks: Forks) -> Iterator[Shell]:
+def shell(tmp_path: Path, preloaded_command: Preloaded) -> Iterator[Shell]:
     (tmp_path / "agents.py").write_text(AGENTS)
     with ScriptedModel() as model:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("VERTEBRA_", "OPENAI_")) and k != "NO_COLOR"}
@@ -194,7 +206,7 @@ def shell(tmp_path: Path, forks: Forks) -> Iterator[Shell]:
             env.pop(name, None)
         env.pop("PYTHONDONTWRITEBYTECODE", None)  # it doubles the time of a process that does little
         env |= {**model.env(), "OPENAI_API_KEY": KEY, "VERTEBRA_MODEL": "model-1", "PYTHONWARNINGS": "error"}
-        yield Shell(tmp_path, env, model, forks)
+        yield Shell(tmp_path, env, model, preloaded_command)
 
 
 def until(condition: Callable[[], Any], within_s: float = 20.0) -> None:

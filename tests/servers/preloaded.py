@@ -76,18 +76,24 @@ class Ended:
 
 
 class Preloaded:
-    """The parent, as seen from whoever wants jobs done. One job at a time."""
+    """The parent, as seen from whoever wants jobs done. One job at a time.
+
+    ``warm``: a job that finds out which modules are to be preloaded, and returns their names.
+    """
+
+    def __init__(self, warm: str = "tests.campaigns.drives:warm") -> None:
+        self._warm = warm
 
     def __enter__(self) -> Preloaded:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.campaigns.preloaded"],
+            [sys.executable, "-m", "tests.servers.preloaded"],
             cwd=ROOT,
             text=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
         try:
-            self._preload("tests.campaigns.drives:warm")
+            self._preload(self._warm)
         except BaseException:
             self._process.communicate()
             raise
