@@ -41,7 +41,7 @@ coverage: $(DEV) ## The suite again, and what it covers of each room in its own 
 	  --cov-report= --cov-report=json:.coverage.json $(ARGS)
 	@$(BIN)/python scripts/rooms-covered .coverage.json
 
-campaign: $(DEV) ## The long forms: new draws of each property, 2,000 kills, 1,000 schedules (half an hour); writes docs/campaign.md
+campaign: $(DEV) ## The long forms: new draws of each property, 2,000 kills, 1,000 schedules (an hour); writes docs/campaign.md
 	@for draw in 1 2 3; do $(BIN)/python -m pytest -n $(CORES) -m hypothesis --hypothesis-profile campaign --timeout 600 || exit 1; done
 	@$(BIN)/python -m pytest tests/campaigns -m campaign --timeout 14400 -s $(ARGS)
 
